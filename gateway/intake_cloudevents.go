@@ -71,11 +71,15 @@ func parseBinary(h http.Header, body []byte, wants intakeWants) (*draft, error) 
 
 // parseStructured reads one CloudEvent from a JSON object. Errors are problems.
 func parseStructured(object []byte, wants intakeWants, trace string) (*draft, error) {
+	data := 0
 	err := walkJSONObject(object, func(key string, _ json.RawMessage) error {
-		if key == "data" || key == "data_base64" {
-			return nil
+		if key != "data" && key != "data_base64" {
+			return checkAttributeName(key, key)
 		}
-		return checkAttributeName(key, key)
+		if data++; data > 1 {
+			return fail(problemAttribute, "the event has both data and data_base64").field("data_base64")
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

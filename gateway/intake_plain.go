@@ -44,7 +44,7 @@ func parsePlain(body []byte, wants intakeWants) (*draft, error) {
 				return fail(problemAttribute, "%q is not a string", key).field(key)
 			}
 			t, err := time.Parse(time.RFC3339, text)
-			if err != nil {
+			if err != nil || t.IsZero() { // zero stands for none
 				return fail(problemAttribute, "%q is %q, which is no RFC 3339 time such as 2030-01-31T10:20:30.123Z", key, text).field(key)
 			}
 			d.time = t
