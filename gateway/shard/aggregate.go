@@ -24,6 +24,7 @@ type aggregate struct {
 	called   int    // commands in it: the first of the queue
 	checking bool   // the first of the queue is being confirmed
 
+	stale    bool // its states are of an old aggregator; it loads again when its batch has ended
 	examined bool // its first commands have been announced after an unclean takeover
 
 	notBefore time.Time // no call before; zero for none
@@ -61,6 +62,9 @@ func (a *aggregate) base() State {
 	}
 	return a.snapshot.State
 }
+
+// batched says whether some of its results are in the open transaction.
+func (a *aggregate) batched() bool { return len(a.tail) > 0 && a.tail[0].stage == batched }
 
 // pump lets an aggregate go on as far as it can: load, decide, call.
 func (s *Shard) pump(now time.Time, agg *aggregate) {
