@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -125,6 +126,40 @@ func (f *Function) name() string {
 		roles += " " + string(r)
 	}
 	return f.description.Aggregate + roles
+}
+
+// Message encodes a record of the function's types: with type, schema, data, and
+// what On and At said.
+func (f *Function) Message(r Record) (*Message, error) {
+	m := &Message{}
+	if p, ok := r.(Placed); ok {
+		r, m.Subject, m.Time = p.Place()
+	}
+	if r == nil {
+		return nil, errors.New("there is no record")
+	}
+	m.Type = TypeName(r.SchemaName())
+	c, ok := f.codecs[m.Type]
+	if !ok {
+		return nil, fmt.Errorf("%q is none of the function's types", m.Type)
+	}
+	var err error
+	m.Schema = c.Schema()
+	m.Data, err = c.Encode(r)
+	return m, err
+}
+
+// Record decodes data of one of the function's types.
+func (f *Function) Record(schema DataSchema, data []byte) (Record, error) {
+	name, _, err := schema.Parse()
+	if err != nil {
+		return nil, err
+	}
+	c, ok := f.codecs[name]
+	if !ok || c.Schema() != schema {
+		return nil, fmt.Errorf("%q is none of the function's schemas", schema)
+	}
+	return c.Decode(data)
 }
 
 // outgoing turns what a handler answered to one command into messages with

@@ -34,6 +34,9 @@ func Aggregate(text []byte, o Options) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if model.Optionals, err = optionals(files); err != nil {
+		return nil, err
+	}
 	if files["evento.go"], err = model.render(); err != nil {
 		return nil, err
 	}
@@ -50,6 +53,7 @@ type model struct {
 	Root          string // Go name of the root record
 	Commands      []commandModel
 	Events        []eventModel // events and failures, in the order of the file
+	Optionals     []optional
 }
 
 type commandModel struct {

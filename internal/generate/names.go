@@ -18,6 +18,8 @@ func checkNames(file string, types []typeDef, files map[string][]byte) error {
 	set := token.NewFileSet()
 	declared := make(map[string]string) // name -> file
 	kinds := make(map[string]int)       // type name -> number of fields, or -1 when it is no struct
+	fields := make(map[string]string)   // "Type.Field" -> file
+	var methods []string                // "Type.Method"
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		parsed, err := parser.ParseFile(set, name, files[name], parser.SkipObjectResolution)
@@ -38,6 +40,8 @@ func checkNames(file string, types []typeDef, files map[string][]byte) error {
 			case *ast.FuncDecl:
 				if d.Recv == nil {
 					declare(d.Name)
+				} else {
+					methods = append(methods, receiver(d)+"."+d.Name.Name)
 				}
 			case *ast.GenDecl:
 				for _, s := range d.Specs {
@@ -51,10 +55,20 @@ func checkNames(file string, types []typeDef, files map[string][]byte) error {
 						kinds[s.Name.Name] = -1
 						if st, ok := s.Type.(*ast.StructType); ok {
 							kinds[s.Name.Name] = st.Fields.NumFields()
+							for _, f := range st.Fields.List {
+								for _, id := range f.Names {
+									fields[s.Name.Name+"."+id.Name] = name
+								}
+							}
 						}
 					}
 				}
 			}
+		}
+	}
+	for _, m := range methods {
+		if _, ok := fields[m]; ok {
+			problems = append(problems, fmt.Errorf("%s: %q is both a field and a method of the generated code; rename the field", file, m))
 		}
 	}
 	for _, t := range types {
@@ -67,4 +81,16 @@ func checkNames(file string, types []typeDef, files map[string][]byte) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// receiver returns the name of a method's type.
+func receiver(d *ast.FuncDecl) string {
+	t := d.Recv.List[0].Type
+	if star, ok := t.(*ast.StarExpr); ok {
+		t = star.X
+	}
+	if id, ok := t.(*ast.Ident); ok {
+		return id.Name
+	}
+	return ""
 }

@@ -103,6 +103,32 @@ func (FailuresIgnored) CloseCheckingAccountFailed(_ runtime.AggregatorContext, s
 	return state, nil
 }
 
+// SomeMoney is an optional value that is there. One that is not is nil.
+func SomeMoney(v Money) *UnionNullMoney {
+	return &UnionNullMoney{Money: v, UnionType: UnionNullMoneyTypeEnumMoney}
+}
+
+// Or returns the value, or another when there is none.
+func (u *UnionNullMoney) Or(otherwise Money) Money {
+	if u == nil {
+		return otherwise
+	}
+	return u.Money
+}
+
+// SomeString is an optional value that is there. One that is not is nil.
+func SomeString(v string) *UnionNullString {
+	return &UnionNullString{String: v, UnionType: UnionNullStringTypeEnumString}
+}
+
+// Or returns the value, or another when there is none.
+func (u *UnionNullString) Or(otherwise string) string {
+	if u == nil {
+		return otherwise
+	}
+	return u.String
+}
+
 // Emit is how a handler answers: with events.
 func Emit(events ...Event) ([]Event, error) { return events, nil }
 

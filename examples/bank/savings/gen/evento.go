@@ -80,6 +80,19 @@ func (FailuresIgnored) SavingsCommandFailed(_ runtime.AggregatorContext, state *
 	return state, nil
 }
 
+// SomeString is an optional value that is there. One that is not is nil.
+func SomeString(v string) *UnionNullString {
+	return &UnionNullString{String: v, UnionType: UnionNullStringTypeEnumString}
+}
+
+// Or returns the value, or another when there is none.
+func (u *UnionNullString) Or(otherwise string) string {
+	if u == nil {
+		return otherwise
+	}
+	return u.String
+}
+
 // Emit is how a handler answers: with events.
 func Emit(events ...Event) ([]Event, error) { return events, nil }
 
