@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/antlr/antlr4/runtime/Go/antlr"
+	sqlerrors "github.com/cloudevents/sdk-go/sql/v2/errors"
 	"github.com/cloudevents/sdk-go/sql/v2/gen"
 	cesql "github.com/cloudevents/sdk-go/sql/v2/parser"
+	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 	"knative.dev/eventing/pkg/eventfilter/subscriptionsapi"
 
 	"github.com/evento-oss/evento/runtime"
@@ -16,12 +18,11 @@ import (
 // newExpression compiles a cesql filter.
 func newExpression(text, field string, p *problems) filter {
 	names, err := cesqlNames(text)
-	if err != nil {
-		p.add(field, err.Error(), "see the CloudEvents SQL specification")
+	if err != nil { // checkExpressions has said so
 		return filter{}
 	}
 	if err := checkCondition(text); err != nil {
-		p.add(field, err.Error(), "compare it with something, for example type = 'CheckingAccount.CashWithdrawn'")
+		p.add(field, err.Error(), "write a condition, for example type = 'CheckingAccount.CashWithdrawn'")
 		return filter{}
 	}
 	leaf, err := subscriptionsapi.NewCESQLFilter(text)
@@ -32,15 +33,39 @@ func newExpression(text, field string, p *problems) filter {
 	return filter{op: opLeaf, leaf: leaf, attributes: names}
 }
 
-// checkCondition refuses an expression whose value for a message that has all
-// attributes is no boolean: it would never match, and Knative's filter panics on it.
-func checkCondition(text string) error {
+// checkExpressions refuses what the lexer does not understand, anywhere in filters.
+func checkExpressions(filters []eventingv1.SubscriptionsAPIFilter, field string, p *problems) {
+	for i := range filters {
+		f, at := &filters[i], fmt.Sprintf("%s[%d]", field, i)
+		for f.Not != nil {
+			f, at = f.Not, at+".not"
+		}
+		checkExpressions(f.All, at+".all", p)
+		checkExpressions(f.Any, at+".any", p)
+		if _, err := cesqlNames(f.CESQL); err != nil {
+			p.add(at+".cesql", err.Error(), "see the CloudEvents SQL specification")
+		}
+	}
+}
+
+// checkCondition refuses an expression that can never match a message that has
+// all attributes: one whose value is no boolean (Knative's filter panics on
+// it), or that calls a function that there is not.
+func checkCondition(text string) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // the library did not expect this one
+			err = fmt.Errorf("%q cannot be evaluated: %v", text, r)
+		}
+	}()
 	expression, err := cesql.Parse(text)
 	if err != nil {
 		return fmt.Errorf("%q: %w", text, err)
 	}
 	value, err := expression.Evaluate(*newView(sampleMessage()))
-	if _, ok := value.(bool); err == nil && !ok {
+	switch _, ok := value.(bool); {
+	case sqlerrors.IsMissingFunctionError(err):
+		return fmt.Errorf("%q: %w", text, err)
+	case err == nil && !ok:
 		return fmt.Errorf("the value of %q is a %T and no condition", text, value)
 	}
 	return nil

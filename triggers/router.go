@@ -26,8 +26,8 @@ type Router struct {
 
 	current atomic.Pointer[view]
 
-	mu     sync.Mutex // one load at a time; guards status
-	status Status
+	load   sync.Mutex // one load at a time; whoever holds it may store current and status
+	status atomic.Pointer[Status]
 }
 
 // view is the current snapshot, and the news that it has been replaced.
@@ -51,6 +51,7 @@ func NewRouter(c Config) *Router {
 	r := &Router{config: c}
 	empty, _ := newSnapshot(nil, nil, nil) // nothing contradicts nothing
 	r.current.Store(&view{snapshot: empty, replaced: make(chan struct{})})
+	r.status.Store(&Status{})
 	return r
 }
 
@@ -59,35 +60,37 @@ func NewRouter(c Config) *Router {
 // kept for [Router.Status]. Call it also when the known types changed: a new
 // command type may have two handlers.
 func (r *Router) Load(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.load.Lock()
+	defer r.load.Unlock()
+	status := *r.status.Load()
+	defer func() { r.status.Store(&status) }()
 	next, err := r.read(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return err // we are stopping: it says nothing about the Triggers
 		}
-		if r.status.Refused == nil || r.status.Refused.Error() != err.Error() {
-			r.config.Log.Error("triggers refused, the former ones stay", "err", err, "generation", r.status.Generation)
-			r.status.RefusedAt = time.Now()
+		if status.Refused == nil || status.Refused.Error() != err.Error() {
+			r.config.Log.Error("triggers refused, the former ones stay", "err", err, "generation", status.Generation)
+			status.RefusedAt = time.Now()
 		}
-		r.status.Refused = err
+		status.Refused = err
 		return err
 	}
 	before := r.current.Load()
-	if r.status.Refused != nil {
+	if status.Refused != nil {
 		r.config.Log.Info("triggers are in order again")
 	}
-	r.status.Refused, r.status.RefusedAt = nil, time.Time{}
-	if r.status.Generation > 0 && next.same(before.snapshot) {
+	status.Refused, status.RefusedAt = nil, time.Time{}
+	if status.Generation > 0 && next.same(before.snapshot) {
 		return nil
 	}
-	r.status.Generation++
-	r.status.Since = time.Now()
-	r.status.Triggers = len(next.all)
-	r.status.Skipped = next.skipped
+	status.Generation++
+	status.Since = time.Now()
+	status.Triggers = len(next.all)
+	status.Skipped = next.skipped
 	r.current.Store(&view{snapshot: next, replaced: make(chan struct{})})
 	close(before.replaced)
-	r.config.Log.Info("triggers loaded", "triggers", len(next.all), "skipped", len(next.skipped), "generation", r.status.Generation)
+	r.config.Log.Info("triggers loaded", "triggers", len(next.all), "skipped", len(next.skipped), "generation", status.Generation)
 	return nil
 }
 
@@ -189,8 +192,4 @@ func (r *Router) All() ([]*Target, <-chan struct{}) {
 }
 
 // Status says what is in effect, and why the last load was refused, if it was.
-func (r *Router) Status() Status {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.status
-}
+func (r *Router) Status() Status { return *r.status.Load() }

@@ -161,9 +161,14 @@ func newStackTrigger(name string, f stack.Function, annotations map[string]strin
 	object := &eventingv1.Trigger{ObjectMeta: metav1.ObjectMeta{Namespace: cmp.Or(f.Namespace, StackNamespace), Name: name}}
 	object.Spec.Broker = "default"
 	object.Annotations = map[string]string{}
-	for key, value := range annotations {
-		if isOurs(key) && !slices.Contains(stackAnnotations(), key) {
-			object.Annotations[key] = value
+	known := append(slices.Collect(maps.Keys(triggerAnnotations())), stackAnnotations()...)
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		switch {
+		case !isOurs(key) || slices.Contains(stackAnnotations(), key): // the latter is read below
+		case !slices.Contains(known, key):
+			p.add(at(key), "unknown annotation", "known are "+strings.Join(slices.Sorted(slices.Values(known)), ", "))
+		default:
+			object.Annotations[key] = annotations[key]
 		}
 	}
 	address, err := function(f.Namespace, name)

@@ -2,6 +2,7 @@ package triggers
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net/url"
 	"strings"
@@ -54,6 +55,9 @@ func New(object *eventingv1.Trigger, broker *eventingduckv1.DeliverySpec, origin
 	}
 	name := object.Namespace + "/" + object.Name
 	p := &problems{at: Problem{File: origin.File, Document: origin.Document, Line: origin.Line, Object: "Trigger " + name}}
+	if object.Name == "" {
+		p.at.Object = "Trigger"
+	}
 	t := &Trigger{at: p.at, Target: Target{Name: name, Broker: object.Spec.Broker, From: origin.String()}}
 	if object.Spec.BrokerRef != nil {
 		t.Target.Broker = object.Spec.BrokerRef.Name
@@ -74,7 +78,11 @@ func New(object *eventingv1.Trigger, broker *eventingduckv1.DeliverySpec, origin
 	if delivery == nil {
 		delivery = broker
 	}
-	if invalid := object.Validate(ctx); invalid != nil {
+	before := len(p.list)
+	checkExpressions(object.Spec.Filters, "spec.filters", p)
+	if len(p.list) > before {
+		// Knative's validation would print to standard error about these.
+	} else if invalid := object.Validate(ctx); invalid != nil {
 		addFieldErrors(p, invalid)
 	} else {
 		// Only now: Knative's cesql filter panics on what its validation refuses.
@@ -135,6 +143,10 @@ func readDestination(d duckv1.Destination, namespace, field string, resolve Reso
 	}
 	if d.CACerts != nil {
 		certs = *d.CACerts
+		// Knative's validation does not look at certificates beside a ref.
+		if !x509.NewCertPool().AppendCertsFromPEM([]byte(certs)) {
+			p.add(field+".CACerts", "there is no certificate in it", pemFix)
+		}
 	}
 	var base *url.URL
 	if d.Ref != nil {
@@ -182,6 +194,8 @@ func readDestination(d duckv1.Destination, namespace, field string, resolve Reso
 	return base.String(), certs
 }
 
+const pemFix = "write certificates in PEM, beginning with -----BEGIN CERTIFICATE-----"
+
 // addFieldErrors translates what Knative's validation found.
 func addFieldErrors(p *problems, invalid *apis.FieldError) {
 	for _, e := range invalid.WrappedErrors() {
@@ -193,6 +207,9 @@ func addFieldErrors(p *problems, invalid *apis.FieldError) {
 			rule += ": " + strings.Join(strings.Fields(e.Details), " ")
 		}
 		field := strings.Join(e.Paths, ", ")
+		if field == "" {
+			field = "spec.filters" // the one error that Knative gives no path
+		}
 		p.add(field, rule, fixFor(field))
 	}
 }
@@ -209,6 +226,12 @@ func fixFor(field string) string {
 		return "write an ISO-8601 duration longer than nothing, such as PT30S"
 	case last == "backoffPolicy":
 		return "write linear or exponential"
+	case last == "caCert":
+		return pemFix
+	case last == "retryAfterMax":
+		return "remove it; Knative, too, refuses it unless its feature delivery-retryafter is on"
+	case last == "filters":
+		return "write an entry of the list for each"
 	case last == "retry":
 		return "write a number from 0"
 	case last == "cesql":
