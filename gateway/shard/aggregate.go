@@ -212,6 +212,11 @@ func (s *Shard) Loaded(now time.Time, id runtime.AggregateID, token uint64, snap
 	s.pump(now, agg)
 }
 
+// Break stops an aggregate whose log was found to contradict itself.
+func (s *Shard) Break(id runtime.AggregateID, reason string) {
+	s.breakOff(s.named(id, ""), reason)
+}
+
 // breakOff stops an aggregate for good and says why.
 func (s *Shard) breakOff(agg *aggregate, reason string) {
 	agg.broken = reason

@@ -313,16 +313,16 @@ func (s *Shard) reload(now time.Time, again []*aggregate) {
 }
 
 // InFlight returns how far a command is that has no outcome yet.
-func (s *Shard) InFlight(id runtime.AggregateID, key runtime.CommandKey) (Outcome, bool) {
+func (s *Shard) InFlight(id runtime.AggregateID, key runtime.CommandKey) (Waiter, bool) {
 	agg := s.aggregates[id]
 	if agg == nil {
-		return Outcome{}, false
+		return Waiter{}, false
 	}
 	e := agg.inFlight[key]
 	if e == nil {
-		return Outcome{}, false
+		return Waiter{}, false
 	}
-	return e.outlook(), true
+	return Waiter{Command: e.cmd, Function: e.function, Outcome: e.outlook()}, true
 }
 
 // outlook is the outcome of a command without outcome.
