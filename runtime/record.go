@@ -113,10 +113,18 @@ func (c *Codec) decodeInto(data []byte, r Record) error {
 	return nil
 }
 
-// Encode writes one value. It fails on a union without a branch, and the like.
+// Encode writes one value. It fails on what the schema does not allow: a union
+// without a branch, an enum without such a symbol, a text that is not UTF-8.
 func (c *Codec) Encode(r Record) ([]byte, error) {
+	program, err := c.compile()
+	if err != nil {
+		return nil, err
+	}
 	var buf bytes.Buffer
 	if err := r.Serialize(&buf); err != nil {
+		return nil, fmt.Errorf("%q: %w", c.name, err)
+	}
+	if err := program.checker.Check(buf.Bytes()); err != nil {
 		return nil, fmt.Errorf("%q: %w", c.name, err)
 	}
 	return buf.Bytes(), nil

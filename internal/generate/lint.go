@@ -147,9 +147,6 @@ func lint(file string, index int, text []byte) (problems []error) {
 					fail("fields %q and %q are both %q in Go; rename one", other, fieldName, goName(fieldName))
 				}
 				seen[goName(fieldName)] = fieldName
-				if recordMethods[goName(fieldName)] {
-					fail("field %q is %q in Go, where the generated record has a method of that name; rename it", fieldName, goName(fieldName))
-				}
 			}
 		case "enum":
 			symbols, _ := d["symbols"].([]any)
@@ -194,12 +191,3 @@ func lintNames(file string, elements []json.RawMessage) (problems []error) {
 
 // goName is the exported Go name that gogen-avro gives to a type, field or symbol.
 func goName(name string) string { return generator.ToPublicSimpleName(name) }
-
-// recordMethods are the methods of a generated record: a field of the same name does not compile.
-var recordMethods = map[string]bool{
-	"Serialize": true, "Schema": true, "SchemaName": true, "AvroCRC64Fingerprint": true,
-	"MarshalJSON": true, "UnmarshalJSON": true,
-	"SetBoolean": true, "SetInt": true, "SetLong": true, "SetFloat": true, "SetDouble": true,
-	"SetBytes": true, "SetString": true, "SetUnionElem": true, "SetDefault": true,
-	"Get": true, "NullField": true, "AppendMap": true, "AppendArray": true, "HintSize": true, "Finalize": true,
-}
