@@ -20,7 +20,7 @@ import (
 
 // ErrSnapshotMiss is returned when Redis has no snapshot that can be used:
 // none at all, one that is corrupt or of somebody else, one by an aggregator of
-// another stateVersion, or one of whose seen runs that holds. The state is then
+// another fold, or one of whose seen runs that holds. The state is then
 // rebuilt from the aggregate's events.
 var ErrSnapshotMiss = errors.New("no usable snapshot")
 
@@ -39,9 +39,10 @@ type SnapshotSettings struct {
 	Cluster string
 	TopicID func(runtime.AggregateID) string
 	Epoch   string
-	// StateVersion tells the stateVersion that the aggregator of an aggregate
-	// declares now; false when it is not known, then any will do.
-	StateVersion func(runtime.AggregateID) (int, bool)
+	// Fold tells how the events of an aggregate are folded now: a number that
+	// changes with the aggregator's stateVersion, see [Functions.Fold]. False when
+	// it is not known; then snapshots of any will do.
+	Fold func(runtime.AggregateID) (int, bool)
 	// Timeout is the longest that one round trip may take, connecting included; 0 is 250 ms.
 	Timeout time.Duration
 	Logger  *slog.Logger
@@ -88,8 +89,8 @@ func NewSnapshots(set SnapshotSettings) (*Snapshots, error) {
 	if set.Timeout == 0 {
 		set.Timeout = 250 * time.Millisecond
 	}
-	if set.TopicID == nil || set.StateVersion == nil || set.Logger == nil {
-		return nil, errors.New("snapshots: TopicID, StateVersion and Logger have to be set")
+	if set.TopicID == nil || set.Fold == nil || set.Logger == nil {
+		return nil, errors.New("snapshots: TopicID, Fold and Logger have to be set")
 	}
 	client, err := newRedis(set)
 	if err != nil {
@@ -187,7 +188,7 @@ func (s *Snapshots) saveSome(ctx context.Context, snapshots []shard.Snapshot) (n
 				of = append(of, set(s.runKey(snapshot.Aggregate, name), encodeSeenRun(snapshot.Seen.Runs[i])))
 			}
 		}
-		fold, _ := s.set.StateVersion(snapshot.Aggregate)
+		fold, _ := s.set.Fold(snapshot.Aggregate)
 		key := s.snapshotKey(snapshot.Aggregate)
 		writes = append(writes, append(of, set(key, encodeSnapshot(key, snapshot, fold))))
 		// Behind the snapshot that does without them: who reads between the two finds all that it names.
@@ -264,8 +265,8 @@ func (s *Snapshots) load(ctx context.Context, aggregate runtime.AggregateID) (sh
 	if err != nil {
 		return shard.Snapshot{}, err
 	}
-	if fold, known := s.set.StateVersion(aggregate); known && fold != v.fold {
-		return shard.Snapshot{}, fmt.Errorf("%w: the one of %q is by an aggregator of state version %d, the present one declares %d", ErrSnapshotMiss, aggregate, v.fold, fold)
+	if fold, known := s.set.Fold(aggregate); known && fold != v.fold {
+		return shard.Snapshot{}, fmt.Errorf("%w: the one of %q is by an aggregator that folds events otherwise (%d) than the present one (%d)", ErrSnapshotMiss, aggregate, v.fold, fold)
 	}
 	if len(v.runs) > 0 {
 		if v.snapshot.Seen.Runs, err = s.loadRuns(ctx, aggregate, v.runs); err != nil {

@@ -15,7 +15,7 @@ import (
 //
 //	"EVS" format=1
 //	aggregate         string
-//	fold              varint   the aggregator's declared stateVersion
+//	fold              varint   how the events were folded, see Functions.Fold
 //	version           uvarint  of the state
 //	schema            string   dataschema of the state
 //	data              0, or 1 and bytes: the bare Avro value
@@ -47,7 +47,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // snapshotValue is a snapshot with what only Redis needs beside it.
 type snapshotValue struct {
 	snapshot shard.Snapshot // Seen.Runs is empty after decoding: see runs
-	fold     int            // stateVersion of the aggregator that made the state
+	fold     int            // of the aggregator that made the state, see Functions.Fold
 	runs     []string       // names of Seen.Runs
 }
 

@@ -53,7 +53,7 @@ func newSnapshotBundle(t *testing.T, url string) *snapshotBundle {
 	b.set = SnapshotSettings{
 		URL: url, Cluster: fmt.Sprintf("c%d", time.Now().UnixNano()), Epoch: "1",
 		TopicID: func(runtime.AggregateID) string { return "t0p1c" },
-		StateVersion: func(runtime.AggregateID) (int, bool) {
+		Fold: func(runtime.AggregateID) (int, bool) {
 			v := b.fold.Load()
 			return int(v), v >= 0
 		},
