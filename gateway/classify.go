@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -38,7 +39,7 @@ func (c *classifier) classify(d *draft, p *AuthPrincipal) (*runtime.Message, err
 		return nil, err
 	}
 	right := RightSend
-	if t.Kind != SchemaCommand {
+	if t.Kind != avro.KindCommand {
 		right = RightPublish
 	}
 	if !p.May(right, t.Aggregate) {
@@ -97,11 +98,11 @@ func (c *classifier) findType(d *draft, e runtime.Entity, place EntityPlace, kno
 func (c *classifier) checkKind(d *draft, t SchemaType) error {
 	field := d.name("type")
 	switch t.Kind {
-	case SchemaCommand:
+	case avro.KindCommand:
 		if d.wants == wantEvent {
 			return fail(problemWrongKind, "%s %q is a command; POST it to /v1/commands", field, t.Name).field(field)
 		}
-	case SchemaEvent, SchemaFailure:
+	case avro.KindEvent, avro.KindFailure:
 		if d.wants == wantCommand {
 			return fail(problemWrongKind, "%s %q is an event; POST it to /v1/events", field, t.Name).field(field)
 		}

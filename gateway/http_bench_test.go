@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -289,12 +290,12 @@ type fakeSchemas struct{}
 const testFingerprint runtime.Fingerprint = "0123456789abcdef"
 
 var testTypes = []SchemaType{
-	{Name: "CheckingAccount.WithdrawCash", Aggregate: "CheckingAccount", Kind: SchemaCommand},
-	{Name: "CheckingAccount.CashWithdrawn", Aggregate: "CheckingAccount", Kind: SchemaEvent},
+	{Name: "CheckingAccount.WithdrawCash", Aggregate: "CheckingAccount", Kind: avro.KindCommand},
+	{Name: "CheckingAccount.CashWithdrawn", Aggregate: "CheckingAccount", Kind: avro.KindEvent},
 	{Name: "CheckingAccount.CheckingAccount", Aggregate: "CheckingAccount", Kind: "root"},
-	{Name: "CreditAccount.ChargeCard", Aggregate: "CreditAccount", Kind: SchemaCommand, Entity: "CreditCard"},
-	{Name: "evento.RetryNow", Aggregate: "evento", Kind: SchemaCommand},
-	{Name: "evento.DropCommand", Aggregate: "evento", Kind: SchemaCommand},
+	{Name: "CreditAccount.ChargeCard", Aggregate: "CreditAccount", Kind: avro.KindCommand, Entity: "CreditCard"},
+	{Name: "evento.RetryNow", Aggregate: "evento", Kind: avro.KindCommand},
+	{Name: "evento.DropCommand", Aggregate: "evento", Kind: avro.KindCommand},
 }
 
 func (fakeSchemas) Newest(name runtime.TypeName) (SchemaType, bool) {
@@ -329,9 +330,13 @@ func (fakeSchemas) Place(e runtime.Entity) (EntityPlace, bool) {
 	case e.Aggregate().Prefix() == "credit" && e.IsRoot():
 		return EntityPlace{Aggregate: "CreditAccount"}, true
 	case e.Aggregate().Prefix() == "credit" && e.Prefix() == "card":
-		return EntityPlace{Aggregate: "CreditAccount", Type: "CreditCard", Path: []EntityStep{{Field: "cards", IDField: "id"}}}, true
+		return EntityPlace{Aggregate: "CreditAccount", Type: "CreditCard"}, true
 	}
 	return EntityPlace{}, false
+}
+
+func (fakeSchemas) Path(e runtime.Entity) []EntityStep {
+	return []EntityStep{{Field: "cards", IDField: "id"}}
 }
 
 func (fakeSchemas) Validate(_ runtime.DataSchema, data []byte) error {

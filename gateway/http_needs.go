@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -155,21 +156,11 @@ type Readiness interface {
 	Ready(ctx context.Context) map[string]error
 }
 
-// SchemaKind is what a registered type is.
-type SchemaKind string
-
-// The kinds that the HTTP face tells apart.
-const (
-	SchemaCommand SchemaKind = "command"
-	SchemaEvent   SchemaKind = "event"
-	SchemaFailure SchemaKind = "failure"
-)
-
 // SchemaType is what the HTTP face needs to know of one version of a registered type.
 type SchemaType struct {
 	Name        runtime.TypeName
 	Aggregate   string // name of the aggregate
-	Kind        SchemaKind
+	Kind        avro.Kind
 	Entity      string // entity type that a command targets or an event belongs to; "" for the root
 	Fingerprint runtime.Fingerprint
 	Text        string // self-contained schema, JSON
@@ -179,9 +170,6 @@ type SchemaType struct {
 type EntityPlace struct {
 	Aggregate string // name of the aggregate
 	Type      string // entity type; "" for the root
-	// Path leads from the root's JSON to the entity's: one step for each child
-	// segment. Nil when the schema does not show where it is.
-	Path []EntityStep
 }
 
 // EntityStep finds a child entity: the element of the array in Field whose
@@ -201,6 +189,9 @@ type Schemas interface {
 	Types() []SchemaType
 	// Place resolves the prefixes of an entity reference.
 	Place(e runtime.Entity) (EntityPlace, bool)
+	// Path leads from the root's JSON to that of an entity inside it: one step
+	// for each child segment. Nil when the schema does not show where it is.
+	Path(e runtime.Entity) []EntityStep
 	// Validate checks that data is exactly one value of the schema.
 	Validate(d runtime.DataSchema, data []byte) error
 	// FromJSON converts plain JSON by the newest version of the type.
@@ -209,30 +200,13 @@ type Schemas interface {
 	ToJSON(d runtime.DataSchema, data []byte) ([]byte, error)
 }
 
-// SchemaRefused is returned when a schema file is not registered: it breaks a
-// rule, or is not compatible with a registered version.
-type SchemaRefused struct{ Problems []string }
-
-// Error lists the problems.
-func (e *SchemaRefused) Error() string {
-	return "the schema is refused: " + errors.Join(asErrors(e.Problems)...).Error()
-}
-
-func asErrors(texts []string) []error {
-	errs := make([]error, len(texts))
-	for i, t := range texts {
-		errs[i] = errors.New(t)
-	}
-	return errs
-}
-
 // SchemaRegistrar registers schema files.
 type SchemaRegistrar interface {
 	// Register checks the .avsc file of one aggregate and writes its new type
 	// versions to the schemas topic; with dryRun it only checks. It returns the
-	// versions that are new (none when all are registered). Errors are a
-	// [SchemaRefused], or wrap [ErrKafkaAway] or [ErrUncertain]; registering
-	// the same file again is safe.
+	// versions that are new (none when all are registered). Errors are an
+	// [avro.LintError] or an [avro.CompatError], or wrap [ErrKafkaAway] or
+	// [ErrUncertain]; registering the same file again is safe.
 	Register(ctx context.Context, text []byte, dryRun bool) ([]SchemaType, error)
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -145,7 +146,7 @@ func (s *HTTPServer) countIntake(kind, result string) {
 
 // kindOf is the label of a message's kind.
 func (s *HTTPServer) kindOf(m *runtime.Message) string {
-	if t, ok := s.need.Schemas.Version(m.Schema); ok && t.Kind != SchemaCommand {
+	if t, ok := s.need.Schemas.Version(m.Schema); ok && t.Kind != avro.KindCommand {
 		return "event"
 	}
 	return "command"

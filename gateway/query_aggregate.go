@@ -103,7 +103,7 @@ func (s *HTTPServer) writeAggregate(w http.ResponseWriter, e runtime.Entity, pla
 		return err
 	}
 	if !e.IsRoot() {
-		if text, err = childState(text, e, place); err != nil {
+		if text, err = childState(text, e, place, s.need.Schemas.Path(e)); err != nil {
 			w.Header().Del("Etag")
 			return err
 		}
@@ -115,13 +115,13 @@ func (s *HTTPServer) writeAggregate(w http.ResponseWriter, e runtime.Entity, pla
 }
 
 // childState takes the part of a child entity out of the root's JSON.
-func childState(text []byte, e runtime.Entity, place EntityPlace) ([]byte, error) {
-	if place.Path == nil {
+func childState(text []byte, e runtime.Entity, place EntityPlace, path []EntityStep) ([]byte, error) {
+	if path == nil {
 		return nil, fail(problemNoEntity, "the schema of %q has no array of entities of type %q with an id field, so %q cannot be shown alone; ask for %q", place.Aggregate, place.Type, e, e.Aggregate())
 	}
 	_, children, _ := strings.Cut(string(e), "/")
 	for i, segment := range strings.Split(children, "/") {
-		step := place.Path[i]
+		step := path[i]
 		var parent map[string]json.RawMessage
 		var elements []json.RawMessage
 		if json.Unmarshal(text, &parent) != nil || json.Unmarshal(parent[step.Field], &elements) != nil {

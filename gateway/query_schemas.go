@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
+	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -86,10 +88,13 @@ func (s *HTTPServer) postSchema(w http.ResponseWriter, r *http.Request, _ *AuthP
 	}
 	defer release()
 	added, err := s.need.Registrar.Register(r.Context(), body, dryRun)
-	var refused *SchemaRefused
+	var lint *avro.LintError
+	var compat *avro.CompatError
 	switch {
-	case errors.As(err, &refused):
-		return fail(problemSchemaRefused, "%d problems, see problems; nothing was registered", len(refused.Problems)).with("problems", refused.Problems)
+	case errors.As(err, &lint):
+		return schemaRefused(lint.Problems)
+	case errors.As(err, &compat):
+		return schemaRefused(compat.Problems)
 	case errors.Is(err, ErrKafkaAway), errors.Is(err, ErrUncertain):
 		return fail(problemUnavailable, "the schema could not be written; registering the same file again is safe").because(err).after(2 * time.Second)
 	case err != nil:
@@ -100,6 +105,25 @@ func (s *HTTPServer) postSchema(w http.ResponseWriter, r *http.Request, _ *AuthP
 		status = http.StatusCreated
 	}
 	return writeJSON(w, status, map[string]any{"new": toSchemaList(added)})
+}
+
+// schemaProblemJSON shows one thing that is wrong with a schema file.
+type schemaProblemJSON struct {
+	Line  int    `json:"line,omitempty"` // from 1
+	Type  string `json:"type,omitempty"`
+	Field string `json:"field,omitempty"`
+	Rule  string `json:"rule"`
+	What  string `json:"what"`
+	Do    string `json:"do,omitempty"`
+}
+
+func schemaRefused(problems []avro.Problem) error {
+	list, text := make([]schemaProblemJSON, len(problems)), make([]string, len(problems))
+	for i, p := range problems {
+		list[i] = schemaProblemJSON{Line: p.Line, Type: p.Type, Field: p.Field, Rule: p.Rule, What: p.What, Do: p.Do}
+		text[i] = p.String()
+	}
+	return fail(problemSchemaRefused, "nothing was registered:\n%s", strings.Join(text, "\n")).with("problems", list)
 }
 
 func (s *HTTPServer) getTriggers(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
