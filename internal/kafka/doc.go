@@ -5,9 +5,9 @@
 //   - settings.go, settings_map.go: one file of librdkafka's property names
 //     configures both clients; what cannot be said to both is refused.
 //   - partition.go: which partition a key belongs to, as Java computes it.
-//   - headers.go, parse.go: a [runtime.Message] as a CloudEvent in Kafka's
+//   - headers.go, headers_parse.go: a [runtime.Message] as a CloudEvent in Kafka's
 //     binary mode, and back.
-//   - topics.go, admin.go, installation.go: the topics of an installation, how
+//   - topics.go, admin.go, admin_installation.go: the topics of an installation, how
 //     they are made, and what start-up refuses about existing ones.
 //   - producer.go: plain (idempotent, not transactional) writing.
 //   - reader.go, points.go, follow.go: reading a stretch, single offsets, and a

@@ -246,7 +246,9 @@ func (s Settings) Confluent(role Role, overrides ck.ConfigMap) (*ck.ConfigMap, e
 	if s.values == nil {
 		return nil, fmt.Errorf("%w: they are empty", ErrSettings)
 	}
-	config := ck.ConfigMap{}
+	config := ck.ConfigMap{
+		"enable.metrics.push": false, // KIP-714 is for those who run the brokers; Evento has metrics of its own
+	}
 	for name, p := range properties {
 		value, set := s.values[name]
 		if !set {

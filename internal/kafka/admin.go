@@ -1,0 +1,3 @@
+package kafka
+
+type Ensure struct{ MinInSync, MaxMessageBytes int }
