@@ -172,7 +172,10 @@ func (e *echo) run() {
 			polling, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 			fetched, err := e.group.Poll(polling)
 			cancel()
-			if err != nil && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			switch {
+			case errors.Is(err, ErrClosed):
+				return
+			case err != nil && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 				e.t.Errorf("poll: %v", err)
 			}
 			e.commit(ctx, fetched)

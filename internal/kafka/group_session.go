@@ -10,9 +10,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// PartitionError says that one partition cannot be read on, at least for now:
-// its topic is gone, or the offset asked for is not in its log. Poll may return
-// it more than once.
+// PartitionError says that one partition cannot be read: its topic is gone, or
+// the offset asked for is not in its log. Poll returns it once; the partition
+// is paused then, and [Group.Resume] makes another try.
 type PartitionError struct {
 	Held
 	Topic string
@@ -127,6 +127,8 @@ func (s *session) stamp(fetches kgo.Fetches) (fetched []Fetched, err error) {
 		// What the client says of itself, as that its context has ended, names
 		// no topic.
 		if p.Err != nil && p.Topic == s.topic {
+			// The client would ask again without a break, for ever.
+			s.reader.PauseFetchPartitions(map[string][]int32{s.topic: {p.Partition}})
 			err = errors.Join(err, &PartitionError{Held: h, Topic: s.topic, Err: p.Err})
 		}
 	})

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
 
 	"github.com/evento-oss/evento/internal/kafkatest"
 )
@@ -122,6 +124,51 @@ func TestLateCommitOfALostMemberIsRefused(t *testing.T) {
 	pos, err := b.look.StableOffsets(t.Context(), []int32{0})
 	if err != nil || pos[0].Offset != 2 {
 		t.Errorf("position %+v, %v, want 2", pos, err)
+	}
+}
+
+// While it gives partitions up, an owner can still commit for them; afterwards
+// not. The next owner finds what it did.
+func TestLastTransactionInsideRevocation(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"rebalance", "close"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			k := kafkatest.Start(t)
+			in, out, group := k.Topic(t, "in", 2), k.Topic(t, "out", 2), k.Group("echo")
+			a := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:1", member: k.Opts(), writer: k.Opts()})
+			inside := make(chan Result, 10)
+			a.group.cfg.OnRevoked = func(ctx context.Context, held []Held) {
+				for _, h := range held {
+					inside <- a.txns.Commit(ctx, oneRecord(out, h, 10+int64(h.Partition), "last"))
+				}
+				a.onRevoked(ctx, held)
+			}
+			held := a.join(2)
+			b := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:2", member: k.Opts(), writer: k.Opts()})
+			defer b.close()
+			if how == "close" {
+				if err := a.group.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				b.join(2)
+			} else {
+				b.join(1)
+			}
+			for range 2 {
+				if r := <-inside; r.Outcome != Committed {
+					t.Errorf("inside the revocation: %+v", r)
+				}
+			}
+			if r := a.txns.Commit(t.Context(), oneRecord(out, held[0], 99, "after")); r.Outcome != Aborted || r.Reason != ReasonStale {
+				t.Errorf("after it: %+v", r)
+			}
+			pos, err := b.look.StableOffsets(t.Context(), []int32{0, 1})
+			if err != nil || pos[0].Offset != 10 || pos[1].Offset != 11 {
+				t.Errorf("positions %+v, %v", pos, err)
+			}
+			a.close()
+		})
 	}
 }
 
@@ -248,6 +295,25 @@ func TestPollEndsWithItsContextAndWithTheGroup(t *testing.T) {
 	if r := e.txns.Commit(t.Context(), oneRecord(out, h, 1, "x")); r.Outcome != Aborted || !errors.Is(r.Err, ErrClosed) {
 		t.Errorf("commit after close: %+v", r)
 	}
+}
+
+// Not parallel: it counts the goroutines of the whole process.
+func TestNothingIsLeftRunning(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	k := kafkatest.Start(t)
+	in, out := k.Topic(t, "in", 2), k.Topic(t, "out", 2)
+	ours := goleak.IgnoreCurrent() // the embedded broker's and its admin client's
+	wire := kafkatest.NewWire()
+	e := newEcho(t, echoConfig{in: in, out: out, group: k.Group("echo"), address: "127.0.0.1:1", member: k.Opts(), writer: append(k.Opts(), wire.Opt())})
+	e.run()
+	wire.Cut(kmsg.EndTxn, kafkatest.BeforeSend, 1)
+	fill(t, k, in, 2, 0, 20)
+	waitEcho(t, k, e.group.cfg.Group, in, 2, 20)
+	e.close()
+	kafkatest.Wait(t, 20*time.Second, func() error {
+		return goleak.Find(before, ours, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).read"),
+			goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).write"))
+	})
 }
 
 func poll(t testing.TB, g *Group) ([]Fetched, error) {

@@ -48,6 +48,7 @@ func TestTakeoverEndsTheTransactionOfADeadWriter(t *testing.T) {
 	if r := e.txns.Commit(ctx, oneRecord(e.out, held[0], 1, "done")); r.Outcome != Committed {
 		t.Fatal(r)
 	}
+	waitStable(t, e, 2)
 	if writers, err := e.look.OpenWriters(ctx, e.out, 0); err != nil || len(writers) != 0 {
 		t.Errorf("open writers of a quiet partition: %q, %v", writers, err)
 	}
@@ -98,6 +99,19 @@ func TestTakeoverEndsTheTransactionOfADeadWriter(t *testing.T) {
 	}
 }
 
+// waitStable waits until the output has so many records, control records
+// included, and none of them open: markers are written after the answer.
+func waitStable(t *testing.T, e *echo, high int64) (w Watermarks) {
+	t.Helper()
+	kafkatest.Wait(t, 10*time.Second, func() (err error) {
+		if w, err = e.look.Watermarks(t.Context(), e.out, 0); err == nil && (w.High != high || w.Stable != high) {
+			err = fmt.Errorf("%+v, want both %d", w, high)
+		}
+		return err
+	})
+	return w
+}
+
 func TestScanGoesFromToAndStops(t *testing.T) {
 	t.Parallel()
 	k := kafkatest.Start(t)
@@ -108,10 +122,7 @@ func TestScanGoesFromToAndStops(t *testing.T) {
 			t.Fatal(r)
 		}
 	}
-	w, err := e.look.Watermarks(ctx, e.out, 0)
-	if err != nil || w.High != 40 {
-		t.Fatalf("%+v, %v", w, err)
-	}
+	w := waitStable(t, e, 40)
 	scan := func(from, to int64, do func(Record) error) (offsets []int64, err error) {
 		err = e.look.Scan(ctx, e.out, 0, from, to, 5*time.Second, func(r Record) error {
 			offsets = append(offsets, r.Offset)
@@ -153,13 +164,7 @@ func TestScanPassesAbortedRecordsAtTheEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var w Watermarks
-	kafkatest.Wait(t, 10*time.Second, func() (err error) {
-		if w, err = e.look.Watermarks(ctx, e.out, 0); err == nil && w.High != 6 {
-			err = fmt.Errorf("high watermark %d, want 6", w.High)
-		}
-		return err
-	})
+	w := waitStable(t, e, 6)
 	if err := e.look.Scan(ctx, e.out, 0, 0, w.High, 5*time.Second, func(r Record) error {
 		return fmt.Errorf("showed %q", r.Value)
 	}); err != nil {

@@ -194,26 +194,19 @@ func (t *Transactor) produce(ctx context.Context, p *turn, records []Record) ([]
 		}
 		return p.client.Flush(ctx)
 	})
-	if err != nil {
-		p.throwAway() // records may still be on their way
-		failed := refused(ReasonBroker, err)
-		return nil, &failed
+	answers := make([]error, len(records))
+	for i := range answers {
+		answers[i] = errUnanswered
 	}
-	var first *ack
-	for range records {
-		if a := <-acks; a.err != nil && (first == nil || a.i < first.i) {
-			first = &a
-		}
+	for len(acks) > 0 { // all of them, unless the flush was cut short
+		a := <-acks
+		answers[a.i] = a.err
 	}
-	if first != nil {
-		r := &records[first.i]
-		failed := refused(ReasonRecord, fmt.Errorf("write record %d of %d to %s partition %d: %w", first.i+1, len(records), r.Topic, r.Partition, first.err))
-		failed.Topic, failed.Partition = r.Topic, r.Partition
-		if fencing(first.err) {
-			failed.Reason = ReasonBroker
-			p.throwAway()
+	if failed := judge(records, answers, err); failed != nil {
+		if failed.Reason == ReasonBroker || err != nil {
+			p.throwAway() // records may still be on their way
 		}
-		return nil, &failed
+		return nil, failed
 	}
 	offsets := make([]int64, len(records))
 	for i, r := range sent {
@@ -223,6 +216,41 @@ func (t *Transactor) produce(ctx context.Context, p *turn, records []Record) ([]
 		}
 	}
 	return offsets, nil
+}
+
+var errUnanswered = errors.New("no answer")
+
+// judge says what to abort with, given how writing each record and flushing them
+// all went; nil when all went well. Where some partitions could be written and
+// one could not, that one is named.
+func judge(records []Record, answers []error, flush error) *Result {
+	worst, good := -1, false
+	for i, err := range answers {
+		if good = good || err == nil; err == nil {
+			continue
+		}
+		if fencing(err) {
+			failed := refused(ReasonBroker, fmt.Errorf("write record %d of %d: %w", i+1, len(records), err))
+			return &failed
+		}
+		// What the broker said of one record says more than its silence about
+		// others, and more than that they were given up for its sake.
+		if worst < 0 || errors.As(err, new(*kerr.Error)) && !errors.As(answers[worst], new(*kerr.Error)) {
+			worst = i
+		}
+	}
+	switch {
+	case worst < 0 && flush == nil:
+		return nil
+	case worst < 0 || answers[worst] == errUnanswered && !good:
+		failed := refused(ReasonBroker, flush)
+		return &failed
+	}
+	r := &records[worst]
+	failed := refused(ReasonRecord, fmt.Errorf("write record %d of %d to %s partition %d: %w",
+		worst+1, len(records), r.Topic, r.Partition, errors.Join(answers[worst], flush)))
+	failed.Topic, failed.Partition = r.Topic, r.Partition
+	return &failed
 }
 
 // abort ends a transaction that was never asked to commit, so that it never

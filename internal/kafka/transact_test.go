@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/evento-oss/evento/internal/kafkatest"
 )
@@ -21,6 +23,14 @@ func oneRecord(topic string, h Held, offset int64, value string) Txn {
 		Records: []Record{{Topic: topic, Partition: h.Partition, Key: []byte("key"), Value: []byte(value), Headers: []Header{{Key: "ce_id", Value: []byte(value)}}}},
 		Offsets: []PartitionOffset{{Held: h, Offset: offset, Metadata: "meta " + value}},
 	}
+}
+
+func incompressible(n int) string {
+	var b strings.Builder
+	for b.Len() < n {
+		b.WriteString(rand.Text())
+	}
+	return b.String()[:n]
 }
 
 func values(records []*kgo.Record) []string {
@@ -160,7 +170,7 @@ func TestRefusedRecordAbortsAll(t *testing.T) {
 	k := kafkatest.Start(t)
 	e, held, _ := solo(t, k, 2, "max.message.bytes=2000")
 	txn := Txn{Offsets: []PartitionOffset{{Held: held[0], Offset: 1}, {Held: held[1], Offset: 1}}}
-	txn.Records = []Record{{Topic: e.out, Partition: 0, Value: []byte("small")}, {Topic: e.out, Partition: 1, Value: make([]byte, 5000)}}
+	txn.Records = []Record{{Topic: e.out, Partition: 0, Value: []byte("small")}, {Topic: e.out, Partition: 1, Value: []byte(incompressible(5000))}}
 	r := e.txns.Commit(t.Context(), txn)
 	if r.Outcome != Aborted || r.Reason != ReasonRecord || r.Partition != 1 || r.Topic != e.out || !errors.Is(r.Err, kerr.MessageTooLarge) {
 		t.Errorf("%+v", r)
@@ -286,6 +296,30 @@ func TestFencedWriterGoesOn(t *testing.T) {
 	}
 	if got := k.Committed(t, e.out); len(got[0]) != n || n < 4 {
 		t.Errorf("%d were answered as committed, committed: %q", n, values(got[0]))
+	}
+}
+
+// A cluster from before KIP-890 (transaction.version below 2) works the same, by
+// other requests.
+func TestOlderCluster(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Embedded(t, kfake.MaxVersions(kversion.V3_7_0()))
+	adds := k.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.AddOffsetsToTxn}, Count: -1, Observe: true})
+	e, held, wire := solo(t, k, 1)
+	for i := range int64(5) {
+		if r := e.txns.Commit(t.Context(), oneRecord(e.out, held[0], i, fmt.Sprint(i))); r.Outcome != Committed {
+			t.Fatalf("commit %d: %+v", i, r)
+		}
+	}
+	if adds.Hits() != 5 {
+		t.Errorf("%d transactions were told of the group, want 5", adds.Hits())
+	}
+	wire.Cut(kmsg.EndTxn, kafkatest.BeforeSend, kafkatest.Always)
+	if r := e.txns.Commit(t.Context(), oneRecord(e.out, held[0], 9, "unseen")); r.Outcome != Aborted || !r.Resolved {
+		t.Errorf("unseen: %+v", r)
+	}
+	if got := k.Committed(t, e.out); len(got[0]) != 5 {
+		t.Errorf("committed: %q", values(got[0]))
 	}
 }
 

@@ -81,9 +81,8 @@ func (p *turn) ready(ctx context.Context, c *TransactorConfig) error {
 		// the buffer is the size of the transaction, which is the caller's.
 		kgo.ManualFlushing(),
 		kgo.MaxBufferedRecords(1 << 30),
-		// A partition that cannot be written fails by itself, before the
-		// watchdog fails all.
-		kgo.RecordDeliveryTimeout(c.Watchdog / 2),
+		// No RecordDeliveryTimeout: it counts from the record's own timestamp,
+		// which is the caller's to choose. The watchdog bounds the wait.
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.WithHooks(seen),
 	})...)
