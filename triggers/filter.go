@@ -3,6 +3,8 @@ package triggers
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
@@ -22,7 +24,7 @@ type filter struct {
 	leaf  eventfilter.Filter // of leaf
 	parts []filter           // of the others; one of not
 
-	attributes []string // of leaf: what it looks at; unknown ones are "*"
+	attributes []string // of leaf: what it looks at, names of cesql functions among them
 	types      []string // of leaf: the types that it names in full
 	prefix     string   // of leaf: the one condition is that type begins so
 }
@@ -70,19 +72,55 @@ func passLeaf(ctx context.Context, leaf eventfilter.Filter, e *cloudevents.Event
 	return leaf.Filter(ctx, *e) != eventfilter.FailFilter
 }
 
-// typeOnly says whether the type alone decides.
-func (f *filter) typeOnly() bool {
+// verdict is what the type of an event alone says.
+type verdict uint8
+
+const (
+	unsure verdict = iota
+	passes
+	fails
+)
+
+// byType evaluates the filter as far as the type decides. e needs to have
+// nothing but its type.
+func (f *filter) byType(ctx context.Context, e *cloudevents.Event) verdict {
+	switch f.op {
+	case opAll:
+		return f.join(ctx, e, passes, fails)
+	case opAny:
+		return f.join(ctx, e, fails, passes)
+	case opNot:
+		switch f.parts[0].byType(ctx, e) {
+		case passes:
+			return fails
+		case fails:
+			return passes
+		}
+		return unsure
+	}
 	for _, a := range f.attributes {
 		if a != "type" {
-			return false
+			return unsure
 		}
 	}
+	if passLeaf(ctx, f.leaf, e) {
+		return passes
+	}
+	return fails
+}
+
+// join returns enough when one part says so, all when every part says so.
+func (f *filter) join(ctx context.Context, e *cloudevents.Event, all, enough verdict) verdict {
+	result := all
 	for i := range f.parts {
-		if !f.parts[i].typeOnly() {
-			return false
+		switch f.parts[i].byType(ctx, e) {
+		case enough:
+			return enough
+		case unsure:
+			result = unsure
 		}
 	}
-	return true
+	return result
 }
 
 // passesAll says whether the filter surely lets every type of the namespace
@@ -153,19 +191,11 @@ func newFilters(specs []eventingv1.SubscriptionsAPIFilter, field string, p *prob
 func newDialect(spec *eventingv1.SubscriptionsAPIFilter, field string, p *problems) filter {
 	switch {
 	case len(spec.Exact) > 0:
-		f := newLeaf(spec.Exact, subscriptionsapi.NewExactFilter, field+".exact", p)
-		if name, ok := spec.Exact["type"]; ok {
-			f.types = []string{name}
-		}
-		return f
+		return newLeaves(spec.Exact, subscriptionsapi.NewExactFilter, field+".exact", p, func(f *filter, name string) { f.types = []string{name} })
 	case len(spec.Prefix) > 0:
-		f := newLeaf(spec.Prefix, subscriptionsapi.NewPrefixFilter, field+".prefix", p)
-		if len(spec.Prefix) == 1 {
-			f.prefix = spec.Prefix["type"]
-		}
-		return f
+		return newLeaves(spec.Prefix, subscriptionsapi.NewPrefixFilter, field+".prefix", p, func(f *filter, prefix string) { f.prefix = prefix })
 	case len(spec.Suffix) > 0:
-		return newLeaf(spec.Suffix, subscriptionsapi.NewSuffixFilter, field+".suffix", p)
+		return newLeaves(spec.Suffix, subscriptionsapi.NewSuffixFilter, field+".suffix", p, nil)
 	case len(spec.All) > 0:
 		return filter{op: opAll, parts: newFilters(spec.All, field+".all", p)}
 	case len(spec.Any) > 0:
@@ -179,18 +209,23 @@ func newDialect(spec *eventingv1.SubscriptionsAPIFilter, field string, p *proble
 	return filter{}
 }
 
-func newLeaf(conditions map[string]string, make func(map[string]string) (eventfilter.Filter, error), field string, p *problems) filter {
-	f := filter{op: opLeaf}
-	for name, value := range conditions {
-		if value == "" {
+// newLeaves makes a leaf of each condition, so that the one on type can be
+// asked without the others; together they say what one with all conditions
+// says. onType notes what a condition on type tells about types.
+func newLeaves(conditions map[string]string, make func(map[string]string) (eventfilter.Filter, error), field string, p *problems, onType func(*filter, string)) filter {
+	f := filter{op: opAll}
+	for _, name := range slices.Sorted(maps.Keys(conditions)) {
+		value := conditions[name]
+		leaf, err := make(map[string]string{name: value})
+		if err != nil {
 			p.add(field+"["+name+"]", "the value is empty, and Knative ignores such a filter", "write the value, or remove the filter")
+			continue
 		}
-		f.attributes = append(f.attributes, name)
+		part := filter{op: opLeaf, leaf: leaf, attributes: []string{name}}
+		if name == "type" && onType != nil {
+			onType(&part, value)
+		}
+		f.parts = append(f.parts, part)
 	}
-	leaf, err := make(conditions)
-	if err != nil {
-		return filter{} // an empty value, reported above
-	}
-	f.leaf = leaf
 	return f
 }

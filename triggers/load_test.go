@@ -50,7 +50,7 @@ func wantFile(t *testing.T, fixture, got string) {
 	}
 }
 
-func fixtures(t *testing.T, pattern string) []string {
+func fixtures(t testing.TB, pattern string) []string {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {

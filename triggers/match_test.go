@@ -37,7 +37,7 @@ func TestMatchesAsKnative(t *testing.T) {
 			// themselves in the background, and a Cleanup meanwhile panics.
 			want := knativeFilter(spec).Filter(context.Background(), knativeEvent(m)) != eventfilter.FailFilter
 			for range 2 { // the second time from memory
-				if got := ours.matches(m); got != want {
+				if got := ours.matches(&lazyView{message: m}); got != want {
 					t.Fatalf("seed %d: %v, Knative says %v\nfilter %+v\nfilters %+v\nmessage %+v", seed, got, want, spec.Filter, spec.Filters, m)
 				}
 			}
@@ -325,7 +325,7 @@ func TestPanicIsNoMatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if newMatcher(filter{op: opLeaf, leaf: leaf, attributes: []string{"subject"}}).matches(&runtime.Message{Subject: "a:1"}) {
+	if newMatcher(filter{op: opLeaf, leaf: leaf, attributes: []string{"subject"}}).matches(&lazyView{message: &runtime.Message{Subject: "a:1"}}) {
 		t.Error("a text matches")
 	}
 }
@@ -334,11 +334,11 @@ func TestPanicIsNoMatch(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	m := newMatcher(filter{})
 	for i := range maxRemembered + 10 {
-		if !m.matches(&runtime.Message{Type: runtime.TypeName(fmt.Sprintf("A.T%d", i))}) {
+		if !m.matches(&lazyView{message: &runtime.Message{Type: runtime.TypeName(fmt.Sprintf("A.T%d", i))}}) {
 			t.Fatal(i)
 		}
 	}
-	if n := len(*m.byType.values.Load()); n != maxRemembered {
+	if n := len(*m.types.values.Load()); n != maxRemembered {
 		t.Errorf("%d types are remembered", n)
 	}
 }

@@ -48,26 +48,26 @@ func (c *typeCache[V]) get(t runtime.TypeName, compute func(runtime.TypeName) V)
 
 // matcher evaluates one Trigger's filter.
 type matcher struct {
-	ctx      context.Context // holds the silent logger that Knative's filters look for
-	filter   filter
-	typeOnly bool
-	byType   typeCache[bool] // used when typeOnly
+	ctx    context.Context // holds the silent logger that Knative's filters look for
+	filter filter
+	types  typeCache[verdict]
 }
 
-func newMatcher(f filter) *matcher {
-	return &matcher{ctx: knativeContext(), filter: f, typeOnly: f.typeOnly()}
+func newMatcher(f filter) *matcher { return &matcher{ctx: knativeContext(), filter: f} }
+
+// byType says what the type alone decides.
+func (m *matcher) byType(t runtime.TypeName) verdict {
+	return m.types.get(t, func(t runtime.TypeName) verdict { return m.filter.byType(m.ctx, newTypeView(t)) })
 }
 
-func (m *matcher) matches(msg *runtime.Message) bool {
-	if m.typeOnly {
-		return m.byType.get(msg.Type, m.matchesType)
+func (m *matcher) matches(v *lazyView) bool {
+	switch m.byType(v.message.Type) {
+	case passes:
+		return true
+	case fails:
+		return false
 	}
-	return m.filter.pass(m.ctx, newView(msg))
-}
-
-// matchesType answers for any message of the type; only for typeOnly.
-func (m *matcher) matchesType(t runtime.TypeName) bool {
-	return m.filter.pass(m.ctx, newTypeView(t))
+	return m.filter.pass(m.ctx, v.event())
 }
 
 // describe writes all that a Trigger says, to be compared with what it said before.

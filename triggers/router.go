@@ -63,34 +63,39 @@ func (r *Router) Load(ctx context.Context) error {
 	r.load.Lock()
 	defer r.load.Unlock()
 	status := *r.status.Load()
-	defer func() { r.status.Store(&status) }()
 	next, err := r.read(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return err // we are stopping: it says nothing about the Triggers
 		}
-		if status.Refused == nil || status.Refused.Error() != err.Error() {
-			r.config.Log.Error("triggers refused, the former ones stay", "err", err, "generation", status.Generation)
-			status.RefusedAt = time.Now()
+		if old := status.Refused; old != nil && old.Error() == err.Error() {
+			return err // known, and logged
 		}
-		status.Refused = err
+		status.Refused, status.RefusedAt = err, time.Now()
+		r.status.Store(&status)
+		r.config.Log.Error("triggers refused, the former ones stay", "err", err, "generation", status.Generation)
 		return err
 	}
-	before := r.current.Load()
-	if status.Refused != nil {
-		r.config.Log.Info("triggers are in order again")
-	}
+	recovered := status.Refused != nil
 	status.Refused, status.RefusedAt = nil, time.Time{}
-	if status.Generation > 0 && next.same(before.snapshot) {
-		return nil
+	before := r.current.Load()
+	changed := status.Generation == 0 || !next.same(before.snapshot)
+	if changed {
+		status.Generation++
+		status.Since = time.Now()
+		status.Triggers = len(next.all)
+		status.Skipped = next.skipped
+		r.current.Store(&view{snapshot: next, replaced: make(chan struct{})})
 	}
-	status.Generation++
-	status.Since = time.Now()
-	status.Triggers = len(next.all)
-	status.Skipped = next.skipped
-	r.current.Store(&view{snapshot: next, replaced: make(chan struct{})})
-	close(before.replaced)
-	r.config.Log.Info("triggers loaded", "triggers", len(next.all), "skipped", len(next.skipped), "generation", status.Generation)
+	// Whoever hears the news finds it in the status.
+	r.status.Store(&status)
+	if recovered {
+		r.config.Log.Info("triggers are in order again", "generation", status.Generation)
+	}
+	if changed {
+		r.config.Log.Info("triggers loaded", "triggers", len(next.all), "skipped", len(next.skipped), "generation", status.Generation)
+		close(before.replaced)
+	}
 	return nil
 }
 

@@ -119,21 +119,13 @@ func (s *snapshot) checkHandlers(aggregate string, types Types, conflict func(t 
 				continue
 			}
 			for _, t := range known {
-				if a.takes(t) && b.takes(t) {
+				if a.match.byType(t) == passes && b.match.byType(t) == passes {
 					conflict(b.Trigger, "spec.filters", fmt.Sprintf("two handlers for command type %s: this one and %s (%s)", t, a.target.Name, a.target.From), fix)
 					break
 				}
 			}
 		}
 	}
-}
-
-// takes says whether every message of the type passes, as far as can be told from the type.
-func (e *entry) takes(t runtime.TypeName) bool {
-	if e.match.typeOnly {
-		return e.match.matchesType(t)
-	}
-	return e.match.filter.passesAll(t.Namespace())
 }
 
 // combine finds functions that are handler and aggregator of one aggregate.
@@ -155,8 +147,9 @@ func (s *snapshot) handler(m *runtime.Message) (*Target, error) {
 		return r.handler, r.err
 	}
 	matching := slices.Clone(r.handlers)
+	view := &lazyView{message: m}
 	for _, e := range r.maybe {
-		if e.Matches(m) {
+		if e.match.matches(view) {
 			matching = append(matching, e)
 		}
 	}
@@ -167,10 +160,10 @@ func (s *snapshot) handler(m *runtime.Message) (*Target, error) {
 func (s *snapshot) route(t runtime.TypeName) *route {
 	r := &route{}
 	for _, e := range s.handlers[t.Namespace()] {
-		switch {
-		case !e.match.typeOnly:
+		switch e.match.byType(t) {
+		case unsure:
 			r.maybe = append(r.maybe, e)
-		case e.match.matchesType(t):
+		case passes:
 			r.handlers = append(r.handlers, e)
 		}
 	}
@@ -220,11 +213,11 @@ func newList(entries []*entry, t runtime.TypeName) list {
 	var l list
 	open := false
 	for _, e := range entries {
-		switch {
-		case !e.match.typeOnly:
+		switch e.match.byType(t) {
+		case unsure:
 			open = true
 			l.maybe = append(l.maybe, e)
-		case e.match.matchesType(t):
+		case passes:
 			l.maybe = append(l.maybe, e)
 			l.sure = append(l.sure, e.target)
 		}
@@ -241,8 +234,9 @@ func (l *list) matching(m *runtime.Message) []*Target {
 		return l.sure
 	}
 	var targets []*Target
+	view := &lazyView{message: m}
 	for _, e := range l.maybe {
-		if e.Matches(m) {
+		if e.match.matches(view) {
 			targets = append(targets, e.target)
 		}
 	}

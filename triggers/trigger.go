@@ -29,7 +29,7 @@ type Trigger struct {
 }
 
 // Matches says whether the Trigger's filter lets m pass. It may be called from many goroutines.
-func (t *Trigger) Matches(m *runtime.Message) bool { return t.match.matches(m) }
+func (t *Trigger) Matches(m *runtime.Message) bool { return t.match.matches(&lazyView{message: m}) }
 
 // Origin says where a Trigger object was read.
 type Origin struct {

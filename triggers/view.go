@@ -62,6 +62,19 @@ func newView(m *runtime.Message) *cloudevents.Event {
 	return &cloudevents.Event{Context: c}
 }
 
+// lazyView makes the view of a message once, and only when it is asked for.
+type lazyView struct {
+	message *runtime.Message
+	made    *cloudevents.Event
+}
+
+func (v *lazyView) event() *cloudevents.Event {
+	if v.made == nil {
+		v.made = newView(v.message)
+	}
+	return v.made
+}
+
 // newTypeView returns an event of which filters that look at type alone see all they need.
 func newTypeView(t runtime.TypeName) *cloudevents.Event {
 	return &cloudevents.Event{Context: &cloudevents.EventContextV1{Type: string(t)}}
