@@ -84,6 +84,12 @@ func (e *awayError) Error() string {
 
 func (e *awayError) Unwrap() error { return e.err }
 
+// sent says whether the gateway may have received the call.
+func (e *awayError) sent() bool {
+	var opErr *net.OpError
+	return !errors.As(e.err, &opErr) || opErr.Op != "dial"
+}
+
 // callLimit is how long a call may take beside the time that it is asked to wait.
 const callLimit = 30 * time.Second
 
@@ -167,7 +173,8 @@ type problem struct {
 	Detail string `json:"detail"`
 
 	retryAfter string
-	more       []string // further members, "name: value"
+	id         string   // of the command, where the problem names it
+	more       []string // further members, a line or more each
 }
 
 func readProblem(resp *http.Response, text []byte) *problem {
@@ -185,20 +192,42 @@ func readProblem(resp *http.Response, text []byte) *problem {
 	for name, v := range members {
 		switch name {
 		case "type", "title", "status", "detail", "instance":
-			continue
+		case "outcome": // of the command that the id belongs to; `evento get --command` shows it
+		case "id":
+			p.id, _ = v.(string)
+		default:
+			p.more = append(p.more, memberText(name, v))
 		}
-		value, isText := v.(string)
-		if !isText {
-			text, err := json.Marshal(v)
-			if err != nil {
-				continue
-			}
-			value = string(text)
-		}
-		p.more = append(p.more, name+": "+value)
 	}
 	slices.Sort(p.more)
 	return p
+}
+
+// memberText shows a further member of a problem: lists of texts line by line, the rest as JSON.
+func memberText(name string, v any) string {
+	if text, ok := v.(string); ok {
+		return name + ": " + text
+	}
+	if list, ok := v.([]any); ok && len(list) > 0 {
+		lines := name + ":"
+		for _, item := range list {
+			text, ok := item.(string)
+			if !ok {
+				text = jsonText(item)
+			}
+			lines += "\n  - " + text
+		}
+		return lines
+	}
+	return name + ": " + jsonText(v)
+}
+
+func jsonText(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(text)
 }
 
 // Error shows the problem to a person: what, the details, and what to do when that is known.
@@ -209,7 +238,7 @@ func (p *problem) Error() string {
 		b.WriteString("\n  " + strings.ReplaceAll(p.Detail, "\n", "\n  "))
 	}
 	for _, m := range p.more {
-		b.WriteString("\n  " + m)
+		b.WriteString("\n  " + strings.ReplaceAll(m, "\n", "\n  "))
 	}
 	if hint := p.hint(); hint != "" {
 		b.WriteString("\n  " + hint)
@@ -222,12 +251,25 @@ func (p *problem) hint() string {
 	case http.StatusUnauthorized:
 		return "give a token: export EVENTO_TOKEN=..."
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		hint := "try again"
 		if p.retryAfter != "" {
-			return "try again in " + p.retryAfter + " s; with the same --id it cannot happen twice"
+			hint += " in " + p.retryAfter + " s"
 		}
-		return "try again; with the same --id it cannot happen twice"
+		if p.id != "" {
+			hint += " with --id " + p.id + ", so that it cannot happen twice"
+		}
+		return hint
+	}
+	if p.id != "" {
+		return "id: " + p.id
 	}
 	return ""
+}
+
+// preferWait is the value of Prefer that asks for a wait: whole seconds, as RFC
+// 7240 has them, rounded up, so that 500ms still waits.
+func preferWait(d time.Duration) string {
+	return fmt.Sprintf("wait=%d", (d+time.Second-1)/time.Second)
 }
 
 // short cuts a text that may be anything to a length that can be shown.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +31,7 @@ program. Their logs are in the data directory.`,
 				return usagef("--port %d is not from 1 to 65535", o.Port)
 			}
 			o.Out = cmd.OutOrStdout()
+			o.Program = os.Args[0]
 			o.Hard = hardStop(cmd.Context())
 			if err := dev.Run(cmd.Context(), o); err != nil {
 				return fmt.Errorf("dev: %w", err)

@@ -15,8 +15,11 @@ import (
 )
 
 func getCommand(g *globals) *cobra.Command {
-	var minVersion uint64
-	var command string
+	var (
+		minVersion      uint64
+		wait            time.Duration
+		command, source string
+	)
 	cmd := &cobra.Command{
 		Use:   "get <entity>",
 		Short: "Show the state of an aggregate, or the outcome of a command",
@@ -36,8 +39,12 @@ func getCommand(g *globals) *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			if command != "" {
+				query := url.Values{}
+				if source != "" {
+					query.Set("source", source)
+				}
 				var o outcome
-				a, err := c.get(cmd.Context(), path+"/commands/"+url.PathEscape(command), nil, &o)
+				a, err := c.get(cmd.Context(), path+"/commands/"+url.PathEscape(command), query, &o)
 				switch {
 				case err != nil:
 					return err
@@ -49,7 +56,8 @@ func getCommand(g *globals) *cobra.Command {
 			r := request{method: http.MethodGet, path: path, query: url.Values{}}
 			if minVersion > 0 {
 				r.query.Set("min-version", strconv.FormatUint(minVersion, 10))
-				r.wait = time.Minute
+				r.wait = wait
+				r.header = http.Header{"Prefer": {preferWait(wait)}}
 			}
 			a, err := c.do(cmd.Context(), r)
 			if err != nil {
@@ -73,7 +81,9 @@ func getCommand(g *globals) *cobra.Command {
 		},
 	}
 	cmd.Flags().Uint64Var(&minVersion, "min-version", 0, "wait until the aggregate has at least this version")
+	cmd.Flags().DurationVar(&wait, "wait", 10*time.Second, "how long to wait for --min-version")
 	cmd.Flags().StringVar(&command, "command", "", "show the outcome of the command with this id instead")
+	cmd.Flags().StringVar(&source, "source", "", "who sent the command, if not you")
 	cmd.MarkFlagsMutuallyExclusive("min-version", "command")
 	return cmd
 }

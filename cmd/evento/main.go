@@ -176,7 +176,7 @@ func exitCode(err error) int {
 		away  *awayError
 	)
 	switch {
-	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown "):
+	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "if any flags in the group"): // cobra's words; it has no type for them
 		return exitUsage
 	case errors.As(err, &c):
 		return c.code

@@ -25,6 +25,7 @@ type (
 	}
 	outcome struct {
 		Command  string    `json:"command"`
+		Entity   string    `json:"entity"`
 		Status   string    `json:"status"` // pending, retrying, held, done, refused, rejected, parked or conflict
 		Version  uint64    `json:"version"`
 		Events   []event   `json:"events"`

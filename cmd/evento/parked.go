@@ -157,7 +157,9 @@ func order(cmd *cobra.Command, g *globals, coordinates, what string, body any, s
 		return err
 	}
 	path := "/v1/parked/" + url.PathEscape(at.Topic) + "/" + strconv.Itoa(int(at.Partition)) + "/" + strconv.FormatInt(at.Offset, 10) + "/" + what
-	a, err := c.do(cmd.Context(), request{method: http.MethodPost, path: path, body: body})
+	const wait = 10 * time.Second // for the single writer to have heard it
+	r := request{method: http.MethodPost, path: path, header: http.Header{"Prefer": {preferWait(wait)}}, body: body, wait: wait}
+	a, err := c.do(cmd.Context(), r)
 	if err != nil {
 		return err
 	}

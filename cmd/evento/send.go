@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -44,7 +46,7 @@ or whole commands with --file, one after the other:
   {"entity": "savings:12345-09", "command_type": "ReceiveDeposit", "payload": {...}}
 
 A command with an id happens once, however often it is sent with it. Without
---id the gateway makes one.`,
+--id a new one is made.`,
 		Example: `  evento send checking:54321-90 OpenCheckingAccount client=client:42
   evento send checking:54321-90 ReceiveDeposit transaction_id=t-1 source=atm:1 amount.minor:=10000
   evento send checking:54321-90 WithdrawCash -d '{"destination": "atm:1", "amount": {"minor": 500}}' --id w-1
@@ -127,8 +129,11 @@ func (f *sendFlags) message(args []string, stdin io.Reader) (map[string]any, err
 		}
 		m["payload"] = fields
 	}
-	if f.id != "" {
-		m["id"] = f.id
+	// Made here and not by the gateway: when the connection breaks, the id is
+	// what makes it safe to send again.
+	m["id"] = f.id
+	if f.id == "" {
+		m["id"] = rand.Text()
 	}
 	if f.source != "" {
 		m["source"] = f.source
@@ -189,13 +194,16 @@ func (f *sendFlags) send(ctx context.Context, g *globals, c *client, message any
 		r.path = "/v1/events"
 	}
 	if f.wait > 0 {
-		// Whole seconds, as RFC 7240 has them; rounded up, so that 500ms still waits.
-		r.header.Set("Prefer", fmt.Sprintf("wait=%d", int((f.wait+time.Second-1)/time.Second)))
+		r.header.Set("Prefer", preferWait(f.wait))
 	}
 	if f.expect != "" {
 		r.header.Set("If-Match", `"`+f.expect+`"`)
 	}
 	a, err := c.do(ctx, r)
+	var away *awayError
+	if m, ok := message.(map[string]any); ok && errors.As(err, &away) && away.sent() {
+		return fmt.Errorf("%w; it may have been accepted: send it again with --id %v, and it cannot happen twice", err, m["id"])
+	}
 	if err != nil {
 		return err
 	}
@@ -230,11 +238,24 @@ func (f *sendFlags) accepted(g *globals, a *answer, out io.Writer) error {
 		}
 	} else {
 		fmt.Fprintf(out, "accepted; its outcome will be at %s\n", location)
+		var o outcome
+		if json.Unmarshal(a.body, &o) == nil && o.Entity != "" {
+			fmt.Fprintf(out, "see: evento get %s --command %s%s\n", o.Entity, o.Command, sourceFlag(location))
+		}
 	}
 	if f.wait > 0 {
 		return &coded{code: exitPending, err: fmt.Errorf("no outcome within %s; it is kept and goes on: ask for it at the place above", f.wait)}
 	}
 	return nil
+}
+
+// sourceFlag returns the flag that names the source, where the location does.
+func sourceFlag(location string) string {
+	u, err := url.Parse(location)
+	if err != nil || !u.Query().Has("source") {
+		return ""
+	}
+	return " --source " + u.Query().Get("source")
 }
 
 // refused turns an outcome into the exit code. A refusal by the handler is an

@@ -184,11 +184,16 @@ func (r *runner) measure(ctx context.Context) (Report, error) {
 		}
 		return n >= 0
 	}
-	r.Progress(fmt.Sprintf("%s: %d clients, warming up for %s", r.Workload.Name, r.Clients, r.Warmup))
-	for i := range clients {
-		wg.Go(func() { r.client(ctx, i, &clients[i], &phase, take) })
+	start := func() {
+		for i := range clients {
+			wg.Go(func() { r.client(ctx, i, &clients[i], &phase, take) })
+		}
 	}
-	pause(ctx, r.Warmup)
+	if r.Warmup > 0 {
+		r.Progress(fmt.Sprintf("%s: %d clients, warming up for %s", r.Workload.Name, r.Clients, r.Warmup))
+		start()
+		pause(ctx, r.Warmup)
+	}
 
 	processes := append([]Process{{Name: "client", PIDs: []int{os.Getpid()}}}, r.Processes...)
 	before := make([]usage, len(processes))
@@ -197,6 +202,9 @@ func (r *runner) measure(ctx context.Context) (Report, error) {
 	}
 	began := time.Now()
 	phase.Store(measuring)
+	if r.Warmup <= 0 {
+		start()
+	}
 	if r.Count > 0 {
 		r.Progress(fmt.Sprintf("%s: measuring %d commands", r.Workload.Name, r.Count))
 		select {

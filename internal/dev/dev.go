@@ -41,10 +41,11 @@ type Options struct {
 	Redis     string // host:port of a real Redis; empty: the embedded one
 	Gateway   GatewayRunner
 
-	Out    io.Writer       // what people read
-	Ready  func(State)     // called once when everything runs; may be nil
-	Hard   <-chan struct{} // closed when the stop must not wait any longer; may be nil
-	Timing Timing
+	Program string          // how people call evento, for the lines to paste; empty: "evento"
+	Out     io.Writer       // what people read
+	Ready   func(State)     // called once when everything runs; may be nil
+	Hard    <-chan struct{} // closed when the stop must not wait any longer; may be nil
+	Timing  Timing
 }
 
 // Timing holds the waits of a run. Zero values mean the defaults.
@@ -96,6 +97,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer unlock()
+	// One that was killed has left its own behind; nobody shall take it for ours.
+	os.Remove(filepath.Join(dir, stateFile))
 
 	// What can be wrong with little effort is found before anything is started.
 	listen := net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Port))
@@ -192,7 +195,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer os.Remove(filepath.Join(dir, stateFile))
 	write()
-	say.block(welcome(state, functions, round(time.Since(began))))
+	say.block(welcome(state, functions, o.Program, round(time.Since(began))))
 	if o.Ready != nil {
 		o.Ready(state)
 	}

@@ -9,7 +9,10 @@ import (
 )
 
 // welcome is what people read when everything runs: what is where, and lines to paste.
-func welcome(s State, functions []Function, took time.Duration) string {
+func welcome(s State, functions []Function, program string, took time.Duration) string {
+	if program == "" {
+		program = "evento"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nEvento runs (after %s). Ctrl-C stops it; the next start continues with the same data.\n\n", took)
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
@@ -27,9 +30,9 @@ func welcome(s State, functions []Function, took time.Duration) string {
 	w.Flush()
 	b.WriteString("\n")
 	if hasBank(functions) {
-		b.WriteString(bankLines(s.Gateway))
+		b.WriteString(bankLines(program, s.Gateway))
 	} else {
-		fmt.Fprintf(&b, "Send a command:  evento send <entity> <Command> field=text field:=json\nAll commands:    evento --help\n\n")
+		fmt.Fprintf(&b, "Send a command:  %[1]s send <entity> <Command> field=text field:=json\nAll commands:    %[1]s --help\n\n", program)
 	}
 	return b.String()
 }
@@ -46,20 +49,20 @@ func hasBank(functions []Function) bool {
 // bankLines are to be pasted, in their order, into another terminal. The ids of
 // commands are left to the gateway in the evento lines, and given in the curl
 // ones, where pasting twice shows that the answer stays the same.
-func bankLines(gateway string) string {
+func bankLines(program, gateway string) string {
 	text := `Lines to paste into another terminal (the gateway's answer is the command's outcome):
 
   # open an account, deposit 100.00, withdraw 30.00
-  bin/evento send checking:54321-90 OpenCheckingAccount client=client:42
-  bin/evento send checking:54321-90 ReceiveDeposit transaction_id=t-1 source=atm:2CF24DBA amount.minor:=10000
-  bin/evento send checking:54321-90 WithdrawCash destination=atm:2CF24DBA amount.minor:=3000
+  EVENTO send checking:54321-90 OpenCheckingAccount client=client:42
+  EVENTO send checking:54321-90 ReceiveDeposit transaction_id=t-1 source=atm:2CF24DBA amount.minor:=10000
+  EVENTO send checking:54321-90 WithdrawCash destination=atm:2CF24DBA amount.minor:=3000
 
   # withdraw too much: the refusal is an event, too
-  bin/evento send checking:54321-90 WithdrawCash destination=atm:2CF24DBA amount.minor:=99900
+  EVENTO send checking:54321-90 WithdrawCash destination=atm:2CF24DBA amount.minor:=99900
 
   # the state, and how it came to be
-  bin/evento get checking:54321-90
-  bin/evento events checking:54321-90
+  EVENTO get checking:54321-90
+  EVENTO events checking:54321-90
 
   # the same with curl; a command that is sent twice with one id happens once
   curl -s GATEWAY/v1/commands -H 'Content-Type: application/json' -H 'Prefer: wait=10' -d '{
@@ -69,7 +72,7 @@ func bankLines(gateway string) string {
   curl -s GATEWAY/v1/aggregates/checking:54321-90/events
 
 `
-	text = strings.ReplaceAll(text, "GATEWAY", gateway)
+	text = strings.NewReplacer("GATEWAY", gateway, "EVENTO", program).Replace(text)
 	if gateway != "http://127.0.0.1:8090" {
 		text = "  export EVENTO_GATEWAY=" + gateway + "\n\n" + text
 	}
