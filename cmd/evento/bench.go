@@ -104,7 +104,7 @@ func (f *benchFlags) run(ctx context.Context, g *globals, args []string, out, pr
 		if startErr != nil {
 			return startErr
 		}
-		defer func() { err = errors.Join(err, child.Stop()); cleanup() }()
+		defer func() { err = errors.Join(err, child.Stop()); cleanup(err) }()
 		target, state = child.State.Gateway, child.State
 	} else if s, err := dev.ReadState(f.dir); err == nil && s.Gateway == target {
 		state = s
@@ -159,7 +159,7 @@ func (f *benchFlags) workloads(names []string) ([]bench.Workload, error) {
 }
 
 // start runs `evento dev` in a process and a data directory of its own.
-func (f *benchFlags) start(ctx context.Context, progress io.Writer) (*dev.Child, func(), error) {
+func (f *benchFlags) start(ctx context.Context, progress io.Writer) (*dev.Child, func(error), error) {
 	o := dev.ChildOptions{StackFile: f.stack, SchemaDir: f.schemas, Out: progress, Limit: 5 * time.Minute}
 	if f.real {
 		o.Kafka, o.Redis = os.Getenv("EVENTO_TEST_KAFKA"), os.Getenv("EVENTO_TEST_REDIS")
@@ -174,9 +174,9 @@ func (f *benchFlags) start(ctx context.Context, progress io.Writer) (*dev.Child,
 	if o.Dir, err = os.MkdirTemp("", "evento-bench-"); err != nil {
 		return nil, nil, err
 	}
-	cleanup := func() {
-		if f.keep {
-			fmt.Fprintf(progress, "data are kept in %s\n", o.Dir)
+	cleanup := func(err error) {
+		if f.keep || err != nil { // the logs may tell why
+			fmt.Fprintf(progress, "data and logs are kept in %s\n", o.Dir)
 		} else {
 			os.RemoveAll(o.Dir)
 		}

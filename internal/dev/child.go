@@ -37,11 +37,15 @@ type Child struct {
 // StartChild starts `evento dev` on a free port and returns when it is ready.
 // When it does not get so far, nothing is left running.
 func StartChild(ctx context.Context, o ChildOptions) (*Child, error) {
-	ports, err := freePorts(1)
+	free, err := freePorts(2)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"dev", "--dir", o.Dir, "--port", strconv.Itoa(ports[0]), "--stack", o.StackFile, "--schemas", o.SchemaDir}
+	// The port where tools expect Kafka is left to whoever develops here meanwhile.
+	if err := (ports{Kafka: free[1]}).write(o.Dir); err != nil {
+		return nil, err
+	}
+	args := []string{"dev", "--dir", o.Dir, "--port", strconv.Itoa(free[0]), "--stack", o.StackFile, "--schemas", o.SchemaDir}
 	if o.Kafka != "" {
 		args = append(args, "--kafka", o.Kafka)
 	}

@@ -335,7 +335,9 @@ func TestSecondInstanceIsRefused(t *testing.T) {
 	r, s := start(t, o)
 	second := testOptions(t)
 	second.Dir, second.Out = o.Dir, io.Discard
-	err := Run(t.Context(), second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // in case that it is not refused
+	defer cancel()
+	err := Run(ctx, second)
 	if err == nil || !strings.Contains(err.Error(), s.Gateway) || !strings.Contains(err.Error(), "--dir") {
 		t.Errorf("the error is %v", err)
 	}
