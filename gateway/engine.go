@@ -306,3 +306,30 @@ func (e *Engine) pressure(p *partition, s *shard.Shard) {
 		e.cfg.Log.Warn("could not pause or resume a partition", "partition", p.held.Partition, "err", err)
 	}
 }
+
+// Forget drops the states of an aggregate type that are in memory: its
+// aggregator folds otherwise from now on.
+func (e *Engine) Forget(aggregate string) {
+	view, ok := e.cfg.Catalogue.Aggregate(aggregate)
+	if !ok {
+		return
+	}
+	for _, p := range e.list() {
+		e.with(p, func(now time.Time, s *shard.Shard) { s.Forget(now, view.Prefix) })
+	}
+}
+
+// AwaitReady waits until this gateway owns partitions and has taken them all
+// over, or is a member that owns none because others own all. It returns false
+// when ctx ends before.
+func (e *Engine) AwaitReady(ctx context.Context) bool {
+	for {
+		owners, err := e.group.Owners(ctx)
+		if err == nil && int32(len(owners)) == e.cfg.Partitions && e.Ready(ctx)["partitions"] == nil {
+			return true
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return false
+		}
+	}
+}
