@@ -31,6 +31,7 @@ type EngineConfig struct {
 	Reader    *kafka.Reader
 	History   *kafka.History
 	Catalogue *avro.Catalogue
+	Schemas   interface{ CatchUp(context.Context) error }
 	Functions *Functions
 	Snapshots *Snapshots
 	Saves     *SnapshotWriter

@@ -59,6 +59,10 @@ type takeover struct {
 }
 
 func (t *takeover) run(ctx context.Context) error {
+	// 0. Every aggregate there is: its events may have a topic of their own.
+	if err := t.e.cfg.Schemas.CatchUp(ctx); err != nil {
+		return err
+	}
 	topics := t.eventTopics()
 	// 1. End what dead writers left open.
 	for _, topic := range append([]string{t.e.cfg.Topics.Heads(), t.e.cfg.Topics.Parked()}, topics...) {

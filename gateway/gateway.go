@@ -302,7 +302,7 @@ func (g *gateway) build() (err error) {
 		},
 		Transacts: kafka.TransactorConfig{Client: franz, Log: g.Log},
 		Takeover:  g.takeover, Producer: g.producer, Reader: g.reader, History: &kafka.History{Reader: g.reader},
-		Catalogue: g.catalogue, Functions: g.functions, Snapshots: g.snapshots, Saves: g.saves, Poster: g.poster,
+		Catalogue: g.catalogue, Schemas: g.registry, Functions: g.functions, Snapshots: g.snapshots, Saves: g.saves, Poster: g.poster,
 		Metrics: NewEngineMetrics(g.registerer), Log: g.Log,
 	})
 	if err != nil {
