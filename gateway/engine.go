@@ -57,13 +57,14 @@ type Engine struct {
 	mu    sync.RWMutex         // guards parts; never held while a partition's mu is awaited
 	parts map[int32]*partition // held partitions
 
-	ctx     context.Context // of all work; ends when the engine stops
-	cancel  context.CancelCauseFunc
-	work    sync.WaitGroup
-	wake    chan struct{} // something is ready to be committed
-	tokens  atomic.Uint64
-	process string // random; begins the identities of this process's records
-	owners  ownerTable
+	ctx      context.Context // of all work; ends when the engine stops
+	cancel   context.CancelCauseFunc
+	work     sync.WaitGroup
+	wake     chan struct{} // something is ready to be committed
+	tokens   atomic.Uint64
+	soloTurn bool   // of the commit loop alone: see gather
+	process  string // random; begins the identities of this process's records
+	owners   ownerTable
 }
 
 // partition is a held partition. Its shard is nil until it is taken over.
