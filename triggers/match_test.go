@@ -330,6 +330,16 @@ func TestPanicIsNoMatch(t *testing.T) {
 	}
 }
 
+// TestLongExpression: what would take the parser minutes is refused unread.
+func TestLongExpression(t *testing.T) {
+	p := &problems{at: Problem{File: "f"}}
+	checkExpressions([]eventingv1.SubscriptionsAPIFilter{{Not: &eventingv1.SubscriptionsAPIFilter{CESQL: strings.Repeat("(", 100_000)}}}, "spec.filters", p)
+	const want = "f: spec.filters[0].not.cesql: the expression has 100000 bytes, more than the limit of 2048; see the CloudEvents SQL specification"
+	if got := (&LoadError{p.list}).Error(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 // TestMemoryIsBounded: types beyond the limit are answered all the same.
 func TestMemoryIsBounded(t *testing.T) {
 	m := newMatcher(filter{})
