@@ -22,7 +22,7 @@ func fromJSON(s *shape, text []byte) ([]byte, error) {
 	if len(text) > MaxJSON {
 		return nil, &DataError{Type: s.name, Reason: fmt.Sprintf("the JSON has %d bytes, more than the limit of %d", len(text), MaxJSON)}
 	}
-	p := jsonReader{scanner: scanner{b: text}, out: make([]byte, 0, len(text))}
+	p := jsonReader{scanner: scanner{b: text}, out: make([]byte, 0, len(text)), spans: make([]span, 0, 2*len(s.fields)+8)}
 	if p.value(s, 0) {
 		if p.peek() == 0 && p.i >= len(text) {
 			return p.out, nil

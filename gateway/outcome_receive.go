@@ -1,0 +1,35 @@
+package gateway
+
+import (
+	"net/http"
+)
+
+// postOutcomes takes outcomes from owning gateways and wakes who waits for
+// them. One that comes for nobody is no fault: its client is gone, or has its 202.
+func (s *HTTPServer) postOutcomes(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
+	// The public limit of all bodies does not count here: it would let clients
+	// that send much keep away the answers that others wait for.
+	if r.ContentLength > outcomeBodyLimit {
+		return fail(problemTooLarge, "more than %d bytes", outcomeBodyLimit)
+	}
+	body, err := readSized(http.MaxBytesReader(w, r.Body, outcomeBodyLimit), r.ContentLength)
+	if err != nil {
+		return fail(problemMalformed, "the body cannot be read to its end").because(err)
+	}
+	if err := s.signer.verify(r, body); err != nil {
+		return fail(problemUnauthenticated, "%s", errInternalSignature).because(err)
+	}
+	wires, outcomes, err := parseOutcomeBatch(body)
+	if err != nil {
+		return fail(problemMalformed, "the outcomes cannot be read: do the gateways have the same version?").because(err)
+	}
+	for i, o := range outcomes {
+		result := "nobody"
+		if s.need.Waiters.Resolve(wires[i].Nonce, o) {
+			result = "resolved"
+		}
+		s.need.Metrics.outcomesReceived.WithLabelValues(result).Inc()
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

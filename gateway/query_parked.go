@@ -1,0 +1,146 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/evento-oss/evento/runtime"
+)
+
+// parkedMax is how many parked commands one answer lists at most.
+const parkedMax = 1000
+
+// parkedJSON shows a command that is set aside or parked.
+type parkedJSON struct {
+	Coordinates string   `json:"coordinates"` // of the command in the commands topic
+	Entity      string   `json:"entity"`
+	Command     string   `json:"command"`
+	Source      string   `json:"source"`
+	Type        string   `json:"type"`
+	Status      string   `json:"status"`
+	Attempts    int      `json:"attempts"`
+	NextTry     timeJSON `json:"next_try,omitzero"`
+	Reason      string   `json:"reason"`
+	Function    string   `json:"function,omitempty"`
+	Since       timeJSON `json:"since,omitzero"`
+}
+
+func (s *HTTPServer) getParked(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
+	query := r.URL.Query()
+	filter := ParkedFilter{}
+	if text := query.Get("aggregate"); text != "" {
+		e, err := runtime.ParseEntity(text)
+		if err != nil {
+			return fail(problemParameter, "aggregate: %s", err).field("aggregate")
+		}
+		filter.Aggregate = e.Aggregate()
+	}
+	switch filter.Status = OutcomeStatus(query.Get("status")); filter.Status {
+	case "", OutcomeRetrying, OutcomeHeld, OutcomeParked:
+	default:
+		return fail(problemParameter, "status is %q; it is retrying, held or parked", filter.Status).field("status")
+	}
+	limit, err := queryNumber(r, "limit", parkedMax, parkedMax)
+	if err != nil {
+		return err
+	}
+	filter.Limit = max(1, int(limit))
+	found, err := s.need.Reader.Parked(r.Context(), filter)
+	if err != nil {
+		return s.readProblem(err, nil)
+	}
+	list := make([]parkedJSON, len(found))
+	for i, c := range found {
+		list[i] = parkedJSON{
+			Coordinates: c.At.String(), Entity: string(c.Entity), Command: c.Command, Source: c.Source, Type: string(c.Type),
+			Status: string(c.Status), Attempts: c.Attempts, NextTry: timeJSON{c.NextTry}, Reason: c.Reason, Function: c.Function, Since: timeJSON{c.Since},
+		}
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"parked": list})
+}
+
+func (s *HTTPServer) postParkedRetry(w http.ResponseWriter, r *http.Request, p *AuthPrincipal) error {
+	body, release, err := s.bodies.read(w, r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if len(body) > 0 {
+		if err := walkJSONObject(body, func(key string, _ json.RawMessage) error {
+			return fail(problemAttribute, "unknown key %q; a retry takes none", key).field(key)
+		}); err != nil {
+			return err
+		}
+	}
+	return s.orderParked(w, r, p, runtime.TypeRetryNow, map[string]any{})
+}
+
+func (s *HTTPServer) postParkedDrop(w http.ResponseWriter, r *http.Request, p *AuthPrincipal) error {
+	body, release, err := s.bodies.read(w, r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	reason := ""
+	err = walkJSONObject(body, func(key string, value json.RawMessage) error {
+		if key != "reason" {
+			return fail(problemAttribute, "unknown key %q; a drop takes \"reason\"", key).field(key)
+		}
+		if json.Unmarshal(value, &reason) != nil {
+			return fail(problemAttribute, "\"reason\" is not a string").field(key)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if reason == "" || len(reason) > 1000 {
+		return fail(problemAttribute, `"reason" is missing, or longer than 1000 bytes: it stays in the command's outcome for ever`).field("reason")
+	}
+	return s.orderParked(w, r, p, runtime.TypeDropCommand, map[string]any{"reason": reason})
+}
+
+// orderParked sends an order about a command that is set aside to its
+// aggregate: it passes the single writer, and is answered like a command.
+func (s *HTTPServer) orderParked(w http.ResponseWriter, r *http.Request, p *AuthPrincipal, order runtime.TypeName, fields map[string]any) error {
+	at, err := parkedPath(r)
+	if err != nil {
+		return err
+	}
+	found, err := s.need.Reader.Parked(r.Context(), ParkedFilter{At: &at, Limit: 1})
+	if err != nil {
+		return s.readProblem(err, nil)
+	}
+	if len(found) == 0 || at.Topic != "" && at.Topic != found[0].At.Topic {
+		return fail(problemNoParked, "no command is set aside at partition %d, offset %d; GET /v1/parked lists those that are", at.Partition, at.Offset)
+	}
+	if found[0].Status == OutcomeParked {
+		return fail(problemNoParked, "the command at %s is parked, which is its outcome for ever; send it again with a new id", found[0].At)
+	}
+	q := intakeRequest{principal: p, wants: wantCommand, begin: s.now(), trace: traceParent(r.Header.Get("Traceparent"))}
+	q.wait, _ = parsePrefer(r.Header.Values("Prefer"), s.config.MaxWait)
+	fields["offset"] = at.Offset
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	data, schema, err := s.need.Schemas.FromJSON(order, text)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", order, err)
+	}
+	return s.intakeOne(w, r, q, &runtime.Message{
+		ID: newMessageID(s.now()), Type: order, Source: p.Source, Subject: found[0].Aggregate.Root(),
+		Schema: schema, Time: s.now().UTC().Truncate(1e6), Data: data, TraceParent: q.trace,
+	})
+}
+
+func parkedPath(r *http.Request) (runtime.Coordinates, error) {
+	partition, err1 := strconv.ParseInt(r.PathValue("partition"), 10, 32)
+	offset, err2 := strconv.ParseInt(r.PathValue("offset"), 10, 64)
+	if err1 != nil || err2 != nil || partition < 0 || offset < 0 {
+		return runtime.Coordinates{}, fail(problemParameter, "partition and offset in the path are numbers from 0")
+	}
+	return runtime.Coordinates{Topic: r.PathValue("topic"), Partition: int32(partition), Offset: offset}, nil
+}

@@ -1,0 +1,108 @@
+package shard
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+func TestOffsetsAgainstAPlainSet(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		start := rng.Int64N(1000)
+		o := newOffsets(Position{Offset: start})
+		finished := map[int64]bool{}
+		next := start
+		for range 500 {
+			if rng.IntN(2) == 0 {
+				o.see(next)
+				next++
+				continue
+			}
+			if next == start {
+				continue
+			}
+			at := start + rng.Int64N(next-start)
+			o.finish(at)
+			finished[at] = true
+		}
+		low := start
+		for low < next && finished[low] {
+			low++
+		}
+		if o.low != low || o.next != next {
+			t.Fatalf("seed %d: low %d next %d, want %d and %d", seed, o.low, o.next, low, next)
+		}
+		p, err := ParsePosition(o.low, o.encode(17, seed%2 == 0, "topic"), "topic")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var done []int64
+		for at := low; at < next; at++ {
+			if finished[at] {
+				done = append(done, at)
+			}
+		}
+		if !slices.Equal(p.Done, done) || p.End != next || p.Aside != 17 || p.Clean != (seed%2 == 0) {
+			t.Fatalf("seed %d: read back %+v, want done %v end %d", seed, p, done, next)
+		}
+	}
+}
+
+func TestOffsetsLongRunStaysSmall(t *testing.T) {
+	o := newOffsets(Position{Offset: 0})
+	for i := range int64(1_000_000) {
+		o.see(i)
+		o.finish(i)
+	}
+	if o.low != 1_000_000 || len(o.bits) > 200 {
+		t.Errorf("low %d with %d words kept", o.low, len(o.bits))
+	}
+	if m := o.encode(-1, true, "t"); len(m) > 40 {
+		t.Errorf("metadata of nothing unfinished is %q", m)
+	}
+}
+
+func TestOffsetsGapsWillNeverCome(t *testing.T) {
+	o := newOffsets(Position{Offset: 10})
+	o.see(20)
+	if o.low != 20 || o.next != 21 {
+		t.Errorf("low %d next %d, want 20 and 21", o.low, o.next)
+	}
+}
+
+func TestPositionRefusesWhatIsNotItsOwn(t *testing.T) {
+	o := newOffsets(Position{Offset: 5})
+	for i := range int64(100) {
+		o.see(5 + i)
+		if i%3 == 0 && i > 0 {
+			o.finish(5 + i)
+		}
+	}
+	good := o.encode(-1, false, "topic-a")
+	for name, c := range map[string]struct {
+		offset   int64
+		metadata string
+		topic    string
+	}{
+		"empty":          {5, "", "topic-a"},
+		"foreign":        {5, "some consumer's note", "topic-a"},
+		"other offset":   {6, good, "topic-a"},
+		"other topic":    {5, good, "topic-b"},
+		"cut":            {5, good[:len(good)-3], "topic-a"},
+		"one bit turned": {5, good[:10] + string(good[10]^1) + good[11:], "topic-a"},
+	} {
+		if _, err := ParsePosition(c.offset, c.metadata, c.topic); !errors.Is(err, ErrMetadata) {
+			t.Errorf("%s: error %v, want ErrMetadata", name, err)
+		}
+	}
+}
+
+func FuzzParsePosition(f *testing.F) {
+	o := newOffsets(Position{Offset: 5})
+	o.see(50)
+	o.finish(30)
+	f.Add(int64(5), o.encode(-1, false, "t"))
+	f.Fuzz(func(t *testing.T, offset int64, metadata string) { _, _ = ParsePosition(offset, metadata, "t") })
+}
