@@ -63,7 +63,7 @@ func TestRefusalLeavesAnAggregateWithoutState(t *testing.T) {
 	if c.Trouble != nil || len(c.Steps) != 1 {
 		t.Fatalf("%+v %+v", c, c.Trouble)
 	}
-	if s := c.Steps[0].State; s.Version != 1 || s.Schema != "" || s.Data != nil || !StateKnown(s) {
+	if s := c.Steps[0].State; s.Version != 1 || s.Schema != "" || s.Data != nil || !s.Known() {
 		t.Errorf("state is %+v, want none at version 1", s)
 	}
 }
@@ -93,7 +93,7 @@ func TestRunIsFoldedInOneCall(t *testing.T) {
 				t.Fatalf("%d steps in %d calls, trouble %+v", len(c.Steps), len(w.wire.sent())-before, c.Trouble)
 			}
 			for i, step := range c.Steps {
-				if step.State.Version != state.Version+uint64(i)+1 || StateKnown(step.State) != (i == want-1) {
+				if step.State.Version != state.Version+uint64(i)+1 || step.State.Known() != (i == want-1) {
 					t.Errorf("step %d has the state %+v", i, step.State)
 				}
 			}
@@ -150,7 +150,7 @@ func TestRunStopsAtTheCommandThatFails(t *testing.T) {
 		for range 10 { // as the engine goes on
 			c := w.Compute(t.Context(), work)
 			if n := len(c.Steps); n > 0 {
-				if !StateKnown(c.Steps[n-1].State) {
+				if !c.Steps[n-1].State.Known() {
 					t.Fatalf("%s: the last step's state is not known", wrong)
 				}
 				done += n
