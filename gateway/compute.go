@@ -23,7 +23,7 @@ const (
 // can be done in one go. It never fails otherwise than by [shard.Computed.Trouble].
 //
 // Of a run that was folded in one call only the last step's State is whole; see
-// [StateKnown] and [FunctionSettings].Runs.
+// [shard.State.Known] and [FunctionSettings].Runs.
 func (f *Functions) Compute(ctx context.Context, w shard.Work) (c shard.Computed) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -71,13 +71,6 @@ func (f *Functions) Foldable(m *runtime.Message) bool {
 	handler, err := f.set.Router.Handler(m)
 	return err == nil && handler.Combined
 }
-
-// StateKnown says whether a state that [Functions.Compute] returned is whole.
-// Between two commands of one call nobody but the function sees it; then it has
-// a Version, no Schema, and Data that is empty but not nil. It must not be
-// stored, and nothing can be computed on it: whoever has to go on from there
-// loads the aggregate anew.
-func StateKnown(s shard.State) bool { return s.Schema != "" || s.Data == nil }
 
 // unknownState is the state between two commands of one call.
 func unknownState(version uint64) shard.State { return shard.State{Version: version, Data: []byte{}} }

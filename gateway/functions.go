@@ -74,7 +74,7 @@ func DefaultFunctionLimits() FunctionLimits {
 	return FunctionLimits{
 		Events: 1000, EventBytes: 900 << 10, StepBytes: 8 << 20, StateBytes: 4 << 20,
 		BatchItems: 256, BatchBytes: 4 << 20,
-		Requests: 3, Slow: 64, SlowAfter: 20 * time.Millisecond, SplitAfter: time.Second,
+		Requests: 2, Slow: 64, SlowAfter: 10 * time.Millisecond, SplitAfter: time.Second,
 	}
 }
 
@@ -110,7 +110,7 @@ type FunctionSettings struct {
 	Caller func(caCerts string) (FunctionCaller, error)
 	Limits FunctionLimits
 	// Runs lets consecutive commands of one aggregate be folded in one call. Of
-	// such a run only the last state is known: see [StateKnown]. Who sets it never
+	// such a run only the last state is known: see [shard.State.Known]. Who sets it never
 	// commits a part of a run as if its state were there.
 	Runs bool
 	// FoldChanged is told when another fold comes into force for an aggregate's

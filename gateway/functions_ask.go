@@ -59,6 +59,9 @@ func (f *Functions) ask(ctx context.Context, t *FunctionTarget, q *question) (an
 		var changed *runtime.DescriptionChanged
 		if err == nil {
 			l.remember(build)
+			if q.kind != runtime.KindHandle {
+				f.metFold(q.typeName)
+			}
 			return answered{result, build}, nil
 		} else if !errors.As(err, &changed) {
 			return answered{}, f.trouble(t, l, q, err)
@@ -68,6 +71,7 @@ func (f *Functions) ask(ctx context.Context, t *FunctionTarget, q *question) (an
 		case err == nil:
 			build = &changed.Description
 		case !errors.As(err, &older):
+			l.remember(&changed.Description)
 			return answered{}, f.trouble(t, l, q, err)
 		}
 		// Else: the next instance to answer may be one that has been replaced already.

@@ -24,7 +24,7 @@ const foldRebuilds = 1 << 20 // versions of a root that one stateVersion has roo
 type foldPin struct {
 	url      string
 	fold     int
-	seen     time.Time // when an instance of this fold was last met
+	seen     time.Time // when an instance of this fold last answered
 	changing bool      // FunctionSettings.FoldChanged has not returned
 }
 
@@ -38,8 +38,8 @@ var errFoldChanged = errors.New("the aggregator has another state version now; t
 type olderFoldError struct{ met, inForce int }
 
 func (e *olderFoldError) Error() string {
-	return fmt.Sprintf("an instance with state version %d answers while %d is in force; it is being rolled out or back",
-		e.met/foldRebuilds, e.inForce/foldRebuilds)
+	return fmt.Sprintf("an instance with state version %d, root version %d answers while %d, %d is in force; it is being rolled out or back",
+		e.met/foldRebuilds, e.met%foldRebuilds, e.inForce/foldRebuilds, e.inForce%foldRebuilds)
 }
 
 // foldOf returns the fold of a build.
@@ -89,7 +89,7 @@ func (f *Functions) admitFold(typeName, url string, build *runtime.Description) 
 			f.mu.Unlock()
 			return errFoldChanged
 		case pin.fold == fold:
-			pin.url, pin.seen = url, now
+			pin.url = url
 			f.mu.Unlock()
 			return nil
 		case pin.url == url && fold < pin.fold && now.Sub(pin.seen) < foldRollback:
@@ -108,6 +108,15 @@ func (f *Functions) admitFold(typeName, url string, build *runtime.Description) 
 	pin.changing = false
 	f.mu.Unlock()
 	return errFoldChanged
+}
+
+// metFold notes that an instance of the fold in force has answered.
+func (f *Functions) metFold(typeName string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if pin := f.folds[typeName]; pin != nil {
+		pin.seen = f.now()
+	}
 }
 
 // Fold returns the fold that is in force for a type of aggregate: a number that

@@ -41,7 +41,7 @@ type functionLine struct {
 	answers  int                         // since limit changed
 	flying   int                         // requests that keep the next one back
 	slow     int                         // those in flight that do not
-	alone    int                         // those in flight that carry a suspect
+	suspect  int                         // those in flight that carry a suspect
 	suspects map[runtime.AggregateID]int // calls in a row that were lost; bounded by maxSuspects
 	runs     int                         // commands of one aggregate in a call, at most
 	build    *runtime.Description
@@ -84,12 +84,13 @@ type functionAnswer struct {
 
 // functionBatch is one request.
 type functionBatch struct {
-	calls  []*functionCall
-	alone  bool
-	isSlow bool // guarded by functionLine.mu
-	ended  bool // guarded by functionLine.mu
-	gone   int  // guarded by functionLine.mu: calls that nobody waits for any more
-	cancel context.CancelFunc
+	calls   []*functionCall
+	alone   bool // takes no other call in
+	suspect bool // and for that reason
+	isSlow  bool // guarded by functionLine.mu
+	ended   bool // guarded by functionLine.mu
+	gone    int  // guarded by functionLine.mu: calls that nobody waits for any more
+	cancel  context.CancelFunc
 }
 
 // awayError says that a function is not called now because it did not answer.
@@ -163,8 +164,8 @@ func (l *functionLine) pump() {
 			continue
 		}
 		l.flying++
-		if batch.alone {
-			l.alone++
+		if batch.suspect {
+			l.suspect++
 		}
 		ctx, cancel := withToldTimeout(l.f.ctx, batch.calls[0].timeout)
 		batch.cancel = cancel
@@ -201,21 +202,18 @@ func (l *functionLine) take() *functionBatch {
 		if c.ctx.Err() != nil || c.asker.answered {
 			continue // nobody waits for it
 		}
-		lone := c.split || l.suspects[c.item.Aggregate] > 0
-		fits := true
-		switch {
-		case len(b.calls) > 0:
+		suspect := l.suspects[c.item.Aggregate] > 0
+		lone := c.split || suspect
+		fits := !suspect || l.suspect < max(1, limits.Slow/2)
+		if len(b.calls) > 0 {
 			first := b.calls[0]
-			fits = !b.alone && !lone && c.built == first.built && c.timeout == first.timeout &&
-				size+c.size <= limits.BatchBytes
-		case lone:
-			fits = l.alone < max(1, limits.Slow/2)
-			b.alone = fits
+			fits = !lone && c.built == first.built && c.timeout == first.timeout && size+c.size <= limits.BatchBytes
 		}
 		if !fits {
 			kept = append(kept, c)
 			continue
 		}
+		b.alone, b.suspect = lone, suspect
 		b.calls = append(b.calls, c)
 		size += c.size
 		if b.alone || len(b.calls) == limits.BatchItems {
@@ -245,8 +243,8 @@ func (l *functionLine) send(ctx context.Context, b *functionBatch) {
 	} else {
 		l.flying--
 	}
-	if b.alone {
-		l.alone--
+	if b.suspect {
+		l.suspect--
 	}
 	if err == nil {
 		l.deliver(b, results)

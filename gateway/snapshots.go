@@ -18,6 +18,13 @@ import (
 	"github.com/evento-oss/evento/runtime"
 )
 
+// silentRedis takes what the Redis library says on its own: each failed dial, to
+// standard error. What matters of it comes back as an error and is logged with
+// the gateway's own keys.
+type silentRedis struct{}
+
+func (silentRedis) Printf(context.Context, string, ...any) {}
+
 // ErrSnapshotMiss is returned when Redis has no snapshot that can be used:
 // none at all, one that is corrupt or of somebody else, one by an aggregator of
 // another fold, or one of whose seen runs that holds. The state is then
@@ -107,6 +114,7 @@ func newRedis(set SnapshotSettings) (redis.UniversalClient, error) {
 	// Retries are ours to decide, and the cache needs nothing that a plain Redis
 	// of years ago does not have: RESP2, no client names, no push messages.
 	const noRetries, resp2 = -1, 2
+	redis.SetLogger(silentRedis{}) // there is one for the process
 	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	if strings.Contains(set.URL, "addr=") {
 		o, err := redis.ParseClusterURL(set.URL)
