@@ -204,6 +204,9 @@ func TestUnseenEndIsFoundInTheLog(t *testing.T) {
 			t.Parallel()
 			k := kafkatest.Start(t)
 			e, held, wire := solo(t, k, 2)
+			if err := e.txns.Warm(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			if r := e.txns.Commit(t.Context(), oneRecord(e.out, held[0], 1, "before")); r.Outcome != Committed {
 				t.Fatal(r)
 			}
@@ -211,6 +214,7 @@ func TestUnseenEndIsFoundInTheLog(t *testing.T) {
 			txn.Records = append(txn.Records, oneRecord(e.out, held[1], 0, "unseen").Records[0])
 			txn.Offsets = append(txn.Offsets, PartitionOffset{Held: held[1], Offset: 2})
 			wire.Cut(kmsg.EndTxn, c.where, c.times)
+			suspect := e.txns.turns[e.txns.next].client
 			r := e.txns.Commit(t.Context(), txn)
 			wire.Mend()
 			if wire.Cuts(kmsg.EndTxn) == 0 {
@@ -218,6 +222,11 @@ func TestUnseenEndIsFoundInTheLog(t *testing.T) {
 			}
 			if r.Outcome != c.want || !r.Resolved {
 				t.Errorf("%+v, want it %v and resolved", r, c.want)
+			}
+			for _, p := range e.txns.turns {
+				if p.client == suspect {
+					t.Error("the producer whose end was not seen is still in use")
+				}
 			}
 			got := k.Committed(t, e.out)
 			committed := len(got[0]) == 2 && len(got[1]) == 1
@@ -296,6 +305,30 @@ func TestFencedWriterGoesOn(t *testing.T) {
 	}
 	if got := k.Committed(t, e.out); len(got[0]) != n || n < 4 {
 		t.Errorf("%d were answered as committed, committed: %q", n, values(got[0]))
+	}
+}
+
+// A term ends while a transaction of it is under way, as when the group throws
+// this member out: it is aborted without asking the group.
+func TestTermThatEndsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Start(t)
+	e, held, _ := solo(t, k, 1)
+	pass, err := e.group.fence.enter(t.Context(), []Held{held[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.group.fence.leave(pass)
+	p := e.txns.turns[0]
+	if err := e.txns.begin(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	e.group.fence.drop([]Held{held[0]})
+	if r := e.txns.run(t.Context(), p, pass, oneRecord(e.out, held[0], 1, "stale")); r.Outcome != Aborted || r.Reason != ReasonStale {
+		t.Errorf("%+v, want it aborted as %q", r, ReasonStale)
+	}
+	if got := k.Committed(t, e.out); len(got[0]) != 0 {
+		t.Errorf("committed: %q", values(got[0]))
 	}
 }
 
