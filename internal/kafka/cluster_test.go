@@ -105,10 +105,30 @@ func (l *logOf) transaction(values ...string) (end func(kgo.TransactionEndTry)) 
 		}
 	}
 	return func(how kgo.TransactionEndTry) {
+		before := l.end()
 		if err := c.EndTransaction(soon(l.t), how); err != nil {
 			l.t.Error(err)
 		}
+		// A real broker writes the marker after it has answered.
+		for ctx := soon(l.t); l.end() == before; {
+			if ctx.Err() != nil {
+				l.t.Fatal("the transaction's marker was not written")
+			}
+		}
 	}
+}
+
+// end returns the high watermark.
+func (l *logOf) end() int64 {
+	l.t.Helper()
+	ends, err := kadm.NewClient(l.plain).ListEndOffsets(soon(l.t), l.topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return ends[l.topic][0].Offset
 }
 
 func (l *logOf) reader(stall time.Duration) *Reader {
