@@ -157,16 +157,28 @@ func (e *Engine) Events(ctx context.Context, id runtime.AggregateID, after uint6
 	}
 	c := e.chain(id, p.held.Partition, topic, s.Head)
 	c.Links = s.Links
-	entries, more, err := e.cfg.History.Page(ctx, c, after, limit)
-	if err != nil {
+	// One event more than asked for tells whether there are more.
+	events := make([]Recorded, 0, min(limit+1, 1024))
+	err = e.cfg.History.Each(ctx, c, kafka.Mark{Version: after}, func(r kafka.Entry) error {
+		if r.Platform() {
+			return nil
+		}
+		if events = append(events, Recorded{Message: r.Message, At: r.At}); len(events) > limit {
+			return errPageFull
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errPageFull) {
 		return nil, false, err
 	}
-	events := make([]Recorded, len(entries))
-	for i, r := range entries {
-		events[i] = Recorded(r)
+	if len(events) > limit {
+		return events[:limit], true, nil
 	}
-	return events, more, nil
+	return events, false, nil
 }
+
+// errPageFull ends the reading of a history.
+var errPageFull = errors.New("the page is full")
 
 // Outcome implements [Reader].
 func (e *Engine) Outcome(ctx context.Context, id runtime.AggregateID, key runtime.CommandKey) (*Outcome, error) {
@@ -196,7 +208,7 @@ func (e *Engine) Outcome(ctx context.Context, id runtime.AggregateID, key runtim
 		return nil, fmt.Errorf("%w: command of %s", ErrNotFound, id)
 	}
 	c := e.chain(id, p.held.Partition, topic, s.Head)
-	records, err := e.cfg.History.Find(ctx, c, key, offsets)
+	records, err := e.find(ctx, c, key, offsets)
 	if err != nil {
 		return nil, err
 	}

@@ -301,7 +301,7 @@ func (g *gateway) build() (err error) {
 			Client: franz, Group: g.group(), Topic: g.Topics.Commands(), Address: g.address, SessionTimeout: g.SessionTimeout, Log: g.Log,
 		},
 		Transacts: kafka.TransactorConfig{Client: franz, Log: g.Log},
-		Takeover:  g.takeover, Producer: g.producer, Reader: g.reader, History: &kafka.History{Reader: g.reader},
+		Takeover:  g.takeover, Producer: g.producer, Reader: g.reader, History: kafka.NewHistory(g.reader, g.Log),
 		Catalogue: g.catalogue, Schemas: g.registry, Functions: g.functions, Snapshots: g.snapshots, Saves: g.saves, Poster: g.poster,
 		Metrics: NewEngineMetrics(g.registerer), Log: g.Log,
 	})
