@@ -24,6 +24,7 @@ type aggregate struct {
 	called   int    // commands in it: the first of the queue
 	checking bool   // the first of the queue is being confirmed
 
+	stale    bool // its states are of an old aggregator; it loads again when its batch has ended
 	examined bool // its first commands have been announced after an unclean takeover
 
 	notBefore time.Time // no call before; zero for none
@@ -61,6 +62,9 @@ func (a *aggregate) base() State {
 	}
 	return a.snapshot.State
 }
+
+// batched says whether some of its results are in the open transaction.
+func (a *aggregate) batched() bool { return len(a.tail) > 0 && a.tail[0].stage == batched }
 
 // pump lets an aggregate go on as far as it can: load, decide, call.
 func (s *Shard) pump(now time.Time, agg *aggregate) {
@@ -206,6 +210,11 @@ func (s *Shard) Loaded(now time.Time, id runtime.AggregateID, token uint64, snap
 	agg.snapshot, agg.loaded = snapshot, true
 	s.answerReaders(agg)
 	s.pump(now, agg)
+}
+
+// Break stops an aggregate whose log was found to contradict itself.
+func (s *Shard) Break(id runtime.AggregateID, reason string) {
+	s.breakOff(s.named(id, ""), reason)
 }
 
 // breakOff stops an aggregate for good and says why.

@@ -84,8 +84,8 @@ func (s *Shard) Take(now time.Time, max, maxBytes int) *Batch {
 	after := s.offsets.clone()
 	size, n := 0, 0
 	for _, e := range s.ready {
-		if n == min(max, s.limit) || size > maxBytes {
-			break
+		if full := n >= min(max, s.limit) || size > maxBytes; full && (n == 0 || s.ready[n-1].whole()) {
+			break // but never within a run of folded commands: the state there is not known
 		}
 		n++
 		r := result{entry: e, first: len(b.Records)}
@@ -277,17 +277,23 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 	}
 	s.limit = min(MaxBatch, s.limit*2)
 	saved := map[*aggregate]bool{}
+	var stale []*aggregate
 	for _, agg := range touched {
 		if saved[agg] {
 			continue
 		}
 		saved[agg] = true
+		if agg.stale {
+			stale = append(stale, agg)
+			continue
+		}
 		if agg.loaded {
 			s.emit(Save{Snapshot: agg.copy()})
 			s.answerReaders(agg)
 		}
 		s.pump(now, agg)
 	}
+	s.reload(now, stale)
 }
 
 // copy returns the committed snapshot for somebody else to keep.
@@ -352,13 +358,7 @@ func (s *Shard) Aborted(now time.Time, b *Batch, alone bool, reason string) {
 			s.rollBack(agg)
 		}
 	}
-	keep := make([]*entry, 0, len(s.ready))
-	for _, e := range s.ready {
-		if e.stage == computed {
-			keep = append(keep, e)
-		}
-	}
-	s.ready = keep
+	s.sweepReady()
 	for _, p := range b.asides {
 		e := p.entry
 		if _, live := s.asideLive[e.cmd.Offset]; live {
@@ -379,6 +379,21 @@ func (s *Shard) Aborted(now time.Time, b *Batch, alone bool, reason string) {
 		s.trouble(now, e, &Trouble{Kind: Failed, Reason: "its records could not be committed: " + reason, Policy: DefaultPolicy})
 	}
 	for _, agg := range order {
+		if agg.stale {
+			s.reload(now, []*aggregate{agg})
+			continue
+		}
 		s.pump(now, agg)
 	}
+}
+
+// sweepReady leaves out what was rolled back.
+func (s *Shard) sweepReady() {
+	keep := make([]*entry, 0, len(s.ready))
+	for _, e := range s.ready {
+		if e.stage == computed {
+			keep = append(keep, e)
+		}
+	}
+	s.ready = keep
 }

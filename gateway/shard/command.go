@@ -52,6 +52,9 @@ type entry struct {
 	announced    bool  // that attempt has been counted
 }
 
+// whole says whether the state after the entry's result is known.
+func (e *entry) whole() bool { return e.step == nil || e.step.State.Known() }
+
 type stage uint8
 
 const (

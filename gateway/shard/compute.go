@@ -2,6 +2,8 @@ package shard
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/evento-oss/evento/runtime"
@@ -25,7 +27,8 @@ func (s *Shard) invoke(agg *aggregate) {
 	s.calls[agg.call] = agg
 	head := agg.queue.first()
 	w := Work{Aggregate: agg.id, State: agg.base()}
-	fold := len(agg.queue.all()) > 1 && s.cfg.Foldable(head.cmd.Message)
+	// While batches abort, each command goes alone, so that a bad one is found.
+	fold := len(agg.queue.all()) > 1 && s.limit >= s.cfg.MaxFold && s.cfg.Foldable(head.cmd.Message)
 	for i, e := range agg.queue.all() {
 		if i > 0 && (!fold || i == s.cfg.MaxFold || !s.plain(e)) {
 			break
@@ -58,6 +61,9 @@ func (s *Shard) Computed(now time.Time, call uint64, c Computed) {
 	}
 	s.dropCall(agg)
 	trouble := c.Trouble
+	if err := checkSteps(agg.base().Version, c.Steps); err != nil {
+		c.Steps, trouble = nil, &Trouble{Kind: Failed, Policy: DefaultPolicy, Reason: err.Error()}
+	}
 	for i := range c.Steps {
 		e := agg.queue.first()
 		if e == nil {
@@ -69,10 +75,6 @@ func (s *Shard) Computed(now time.Time, call uint64, c Computed) {
 			s.conclude(e)
 			continue
 		}
-		if want := agg.base().Version + uint64(len(step.Events)); len(step.Events) == 0 || step.State.Version != want {
-			trouble = &Trouble{Kind: Failed, Policy: DefaultPolicy, Reason: fmt.Sprintf("%d events led to version %d, not %d", len(step.Events), step.State.Version, want)}
-			break
-		}
 		agg.queue.pop()
 		e.step = step
 		e.held, e.reason, e.function = false, "", ""
@@ -82,6 +84,28 @@ func (s *Shard) Computed(now time.Time, call uint64, c Computed) {
 		s.trouble(now, e, trouble)
 	}
 	s.pump(now, agg)
+}
+
+// checkSteps holds the versions of a run of steps against the one they start
+// from. Only the state after the last one must be known.
+func checkSteps(version uint64, steps []Step) error {
+	for i := range steps {
+		step := &steps[i]
+		if step.Rejected != nil {
+			continue
+		}
+		version += uint64(len(step.Events))
+		switch {
+		case len(step.Events) == 0:
+			return fmt.Errorf("command %d of the call has no event", i+1)
+		case step.State.Version != version:
+			return fmt.Errorf("the state after command %d of the call has version %d, not %d", i+1, step.State.Version, version)
+		}
+	}
+	if n := len(steps); n > 0 && steps[n-1].Rejected == nil && !steps[n-1].State.Known() {
+		return fmt.Errorf("the state after the last command of the call is missing")
+	}
+	return nil
 }
 
 // dropCall forgets the call under way; a late answer finds nothing.
@@ -248,17 +272,57 @@ func (s *Shard) rollBack(agg *aggregate) {
 	agg.tail = nil
 }
 
+// Forget drops every state in memory of the aggregates with a prefix, and what
+// was computed on them: their aggregator has another stateVersion now.
+func (s *Shard) Forget(now time.Time, prefix string) {
+	var again []*aggregate
+	for id, agg := range s.aggregates {
+		if id.Prefix() != prefix || !s.heads[id].Exists() && len(agg.tail) == 0 && agg.call == 0 {
+			continue
+		}
+		if agg.batched() {
+			agg.stale = true // once the batch has ended
+			continue
+		}
+		again = append(again, agg)
+	}
+	slices.SortFunc(again, func(a, b *aggregate) int { return strings.Compare(string(a.id), string(b.id)) })
+	s.reload(now, again)
+}
+
+// reload makes aggregates begin again from what is committed.
+func (s *Shard) reload(now time.Time, again []*aggregate) {
+	if len(again) == 0 {
+		return
+	}
+	for _, agg := range again {
+		s.rollBack(agg)
+		agg.stale, agg.loading = false, 0
+		if s.heads[agg.id].Exists() {
+			agg.loaded = false
+			agg.snapshot = Snapshot{}
+		}
+	}
+	s.sweepReady()
+	for _, agg := range again {
+		if len(agg.readers) > 0 && !agg.loaded {
+			s.load(agg)
+		}
+		s.pump(now, agg)
+	}
+}
+
 // InFlight returns how far a command is that has no outcome yet.
-func (s *Shard) InFlight(id runtime.AggregateID, key runtime.CommandKey) (Outcome, bool) {
+func (s *Shard) InFlight(id runtime.AggregateID, key runtime.CommandKey) (Waiter, bool) {
 	agg := s.aggregates[id]
 	if agg == nil {
-		return Outcome{}, false
+		return Waiter{}, false
 	}
 	e := agg.inFlight[key]
 	if e == nil {
-		return Outcome{}, false
+		return Waiter{}, false
 	}
-	return e.outlook(), true
+	return Waiter{Command: e.cmd, Function: e.function, Outcome: e.outlook()}, true
 }
 
 // outlook is the outcome of a command without outcome.

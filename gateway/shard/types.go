@@ -14,6 +14,14 @@ type State struct {
 	Data    []byte             // bare Avro value of the root record; nil when there is none
 }
 
+// Known says whether the state is whole. Between two commands that were folded
+// in one call nobody but the function sees the state; then it has a Version, no
+// Schema, and Data that is empty but not nil. Nothing can be computed on it.
+func (s State) Known() bool { return s.Schema != "" || s.Data == nil }
+
+// UnknownState is the state between two commands of one call.
+func UnknownState(version uint64) State { return State{Version: version, Data: []byte{}} }
+
 // Head is the last record of an aggregate in the events topic, event or
 // platform record. The zero value is an aggregate without records.
 type Head struct {

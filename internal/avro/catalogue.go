@@ -17,6 +17,8 @@ import (
 type Catalogue struct {
 	now atomic.Pointer[snapshot]
 	mu  sync.Mutex // guards writes to now
+
+	scratch sync.Pool // *[]byte, for values on their way into a hash
 }
 
 // snapshot is the state of a catalogue. It is immutable, and so is all that it

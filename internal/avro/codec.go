@@ -126,8 +126,11 @@ func (c *Catalogue) CanonicalHash(m *runtime.Message) (string, error) {
 	if m.Type != v.Name {
 		return "", &DataError{Type: string(m.Type), Reason: fmt.Sprintf("its dataschema is of %s", v.Name)}
 	}
-	var few [1024]byte
-	b := append(few[:0], m.Type...)
+	scratch, _ := c.scratch.Get().(*[]byte)
+	if scratch == nil {
+		scratch = new([]byte)
+	}
+	b := append((*scratch)[:0], m.Type...)
 	// NUL stands in neither, so the parts cannot run into each other.
 	b = append(b, 0)
 	b = append(b, m.Subject...)
@@ -141,6 +144,8 @@ func (c *Catalogue) CanonicalHash(m *runtime.Message) (string, error) {
 		b = append(b, m.Data...)
 	}
 	digest := sha256.Sum256(b)
+	*scratch = b
+	c.scratch.Put(scratch)
 	var text [16 + 1 + 32]byte
 	copy(text[:], v.Fingerprint)
 	text[16] = '.'

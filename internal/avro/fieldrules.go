@@ -21,13 +21,7 @@ func (l *linter) record(d *definition) {
 			l.report(at, "name", fmt.Sprintf("%q is no field name", name), fmt.Sprintf("use letters, digits and '_', not first a digit, at most %d bytes", maxNameLength))
 			continue
 		}
-		if other, dup := names[goName(name)]; dup {
-			l.report(at, "go-name", fmt.Sprintf("the fields %q and %q are both %q in Go", other, name, goName(name)), "rename one")
-		}
-		names[goName(name)] = name
-		if goName(name) == "" {
-			l.report(at, "go-name", "the name has no letter or digit, and so none in Go", "rename it")
-		}
+		l.goFieldName(at, names)
 		for _, key := range []string{"logicalType", "precision", "scale"} {
 			if f.has(key) {
 				l.report(at, "logical-type", fmt.Sprintf("%q stands beside the type, where most readers ignore it", key), `write it into the type: {"type": {"type": ..., "logicalType": ...}}`)
@@ -36,7 +30,7 @@ func (l *linter) record(d *definition) {
 		l.schema(at, f.values["type"])
 		l.fieldProperty(at)
 		l.money(at)
-		if union, ok := f.values["type"].([]any); ok && len(union) == 2 {
+		if union, ok := f.values["type"].([]any); ok && len(union) == 2 && union[0] == "null" {
 			if v, has := f.values["default"]; !has || v != nil {
 				l.report(at, "nullable-default", "a nullable field has no default null", `add "default": null, so that the field can be left out`)
 			}
@@ -248,46 +242,4 @@ func plainForm(schema any) string {
 		return plainForm(s.values["type"])
 	}
 	return ""
-}
-
-// goName returns what gogen-avro makes of a name.
-func goName(name string) string {
-	name = strings.Trim(name, "_")
-	if name == "" {
-		return ""
-	}
-	return strings.ToUpper(name[:1]) + name[1:]
-}
-
-// goNamesUnique checks that the identifiers that are generated for the types,
-// all in one Go package, are different.
-func (l *linter) goNamesUnique() {
-	taken := map[string]string{}
-	claim := func(d *definition, identifier, owner string) {
-		if other, dup := taken[identifier]; dup && other != owner {
-			l.report(site{d: d}, "go-name", fmt.Sprintf("%s and %s are both %q in Go", other, owner, identifier), "rename one")
-			return
-		}
-		taken[identifier] = owner
-	}
-	for _, d := range l.order {
-		name, owner := goName(d.name), "the "+d.form+" "+d.name
-		if name == "" {
-			l.report(site{d: d}, "go-name", "the name has no letter or digit, and so none in Go", "rename it")
-			continue
-		}
-		claim(d, name, owner)
-		switch d.form {
-		case "record":
-			claim(d, "New"+name, "the constructor of "+d.name)
-			claim(d, "Deserialize"+name, "the decoder of "+d.name)
-		case "enum":
-			symbols, _ := d.values["symbols"].([]any)
-			for _, symbol := range symbols {
-				if s, ok := symbol.(string); ok && s != "" {
-					claim(d, goName(name+strings.ToUpper(s[:1])+s[1:]), fmt.Sprintf("the symbol %s of %s", s, d.name))
-				}
-			}
-		}
-	}
 }

@@ -1,0 +1,259 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/kafka"
+)
+
+// Limits of one transaction. They keep it far below its timeout, and the
+// requests that carry it below Kafka's default sizes.
+const (
+	commitResults = 2048
+	commitBytes   = 8 << 20
+	plainEvery    = 200 * time.Millisecond
+)
+
+// part of a transaction that belongs to one partition.
+type commitPart struct {
+	p     *partition
+	s     *shard.Shard
+	batch *shard.Batch
+}
+
+// commitLoop makes one transaction after the other of what is ready. While one
+// is under way the next one fills: group commit.
+func (e *Engine) commitLoop() {
+	plain := time.NewTicker(plainEvery)
+	defer plain.Stop()
+	pause := 0 * time.Millisecond
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-plain.C:
+			e.commitPlain()
+			e.commitHeads()
+			continue
+		case <-e.wake:
+		}
+		for {
+			parts := e.gather()
+			if len(parts) == 0 {
+				break
+			}
+			if e.commitParts(parts) {
+				pause = 0
+				continue
+			}
+			pause = min(2*pause+20*time.Millisecond, 2*time.Second)
+			if !sleep(e.ctx, pause) {
+				return
+			}
+		}
+	}
+}
+
+// gather takes a batch of every partition that has something ready. A partition
+// whose last batch aborted for a reason of its own goes alone; such ones and all
+// others take turns, so that neither waits for the other.
+func (e *Engine) gather() []commitPart {
+	var together, alone []*partition
+	for _, p := range e.list() {
+		p.mu.Lock()
+		if p.solo {
+			alone = append(alone, p)
+		} else {
+			together = append(together, p)
+		}
+		p.mu.Unlock()
+	}
+	e.soloTurn = !e.soloTurn
+	if len(alone) > 0 {
+		e.rouse() // whoever is left out now is looked at again
+		if e.soloTurn {
+			for _, p := range alone {
+				if parts := takeBatches([]*partition{p}); len(parts) > 0 {
+					return parts
+				}
+				p.mu.Lock()
+				p.solo = false // nothing is left of what aborted
+				p.mu.Unlock()
+			}
+		}
+	}
+	return takeBatches(together)
+}
+
+// takeBatches opens a batch of each partition that has something ready.
+func takeBatches(list []*partition) []commitPart {
+	var parts []commitPart
+	budget := commitResults
+	for _, p := range list {
+		p.mu.Lock()
+		if p.shard != nil && !p.closing && !p.open && budget > 0 {
+			if b := p.shard.Take(time.Now(), budget, commitBytes); b != nil {
+				p.open = true
+				budget -= b.Results()
+				parts = append(parts, commitPart{p, p.shard, b})
+			}
+		}
+		p.mu.Unlock()
+	}
+	return parts
+}
+
+// commitParts makes one transaction and tells the shards what became of it. It
+// returns false when it was aborted.
+func (e *Engine) commitParts(parts []commitPart) bool {
+	var txn kafka.Txn
+	first := make([]int, len(parts))
+	results := 0
+	for i, part := range parts {
+		first[i] = len(txn.Records)
+		for j := range part.batch.Records {
+			txn.Records = append(txn.Records, e.batchRecord(part.p.held.Partition, &part.batch.Records[j]))
+		}
+		txn.Offsets = append(txn.Offsets, kafka.PartitionOffset{Held: part.p.held, Offset: part.batch.Offset, Metadata: part.batch.Metadata})
+		results += part.batch.Results()
+	}
+	began := time.Now()
+	result := e.commit.Commit(e.ctx, txn)
+	e.cfg.Metrics.transaction(result, results, len(txn.Records), time.Since(began))
+	if result.Outcome != kafka.Committed {
+		e.cfg.Log.Warn("transaction not committed", "outcome", result.Outcome.String(), "reason", string(result.Reason), "commands", results, "partitions", len(parts), "err", result.Err)
+	}
+	for i, part := range parts {
+		part.p.mu.Lock()
+		part.p.open = false
+		part.p.idle.Broadcast()
+		if part.p.shard != part.s {
+			part.p.mu.Unlock() // given up meanwhile
+			continue
+		}
+		switch result.Outcome {
+		case kafka.Committed:
+			part.p.solo = false
+			e.remember(part, result.Offsets[first[i]:])
+			part.s.Committed(time.Now(), part.batch, result.Offsets[first[i]:first[i]+len(part.batch.Records)])
+		case kafka.Aborted:
+			own := result.Reason == kafka.ReasonRecord || result.Reason == kafka.ReasonOffset || result.Reason == kafka.ReasonInvalid
+			part.p.solo = own && (result.Partition < 0 || result.Partition == part.p.held.Partition)
+			part.s.Aborted(time.Now(), part.batch, own && len(parts) == 1, errText(result.Err))
+		default:
+			// The process stops, or the partition is gone: whoever takes it over finds out.
+			part.p.closing = true
+		}
+		outputs := part.s.Outputs()
+		part.p.mu.Unlock()
+		e.carryOut(part.p, outputs)
+	}
+	return result.Outcome == kafka.Committed
+}
+
+// remember notes the last record of each events topic, for the next
+// checkpoint. It is called with the partition's lock held.
+func (e *Engine) remember(part commitPart, offsets []int64) {
+	for j := range part.batch.Records {
+		if r := &part.batch.Records[j]; r.Kind == shard.EventRecord {
+			part.p.last[r.Topic] = lastRecord{TopicID: e.cfg.EventsID(r.Topic), Offset: offsets[j], Event: r.Message.ID}
+		}
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// batchRecord is a record of a batch as Kafka gets it.
+func (e *Engine) batchRecord(partition int32, r *shard.BatchRecord) kafka.Record {
+	if r.Kind == shard.EventRecord {
+		record := kafka.NewRecord(r.Topic, partition, r.Message)
+		record.Key = []byte(r.Message.Aggregate())
+		return record
+	}
+	key := strconv.FormatInt(r.Offset, 10)
+	return kafka.Record{
+		Topic: e.cfg.Topics.Parked(), Partition: partition, Key: []byte(key), Value: r.Value,
+		Headers: []kafka.Header{e.identity()},
+	}
+}
+
+// identity tells a record from others with its key, for finding out what became
+// of a transaction: the same keys are written again and again.
+func (e *Engine) identity() kafka.Header {
+	return kafka.Header{Key: kafka.HeaderName("id"), Value: strconv.AppendUint([]byte(e.process), e.tokens.Add(1), 36)}
+}
+
+// commitPlain moves the positions of partitions where commands ended without a
+// record of their own.
+func (e *Engine) commitPlain() {
+	var offsets []kafka.PartitionOffset
+	for _, p := range e.list() {
+		p.mu.Lock()
+		if p.shard != nil && !p.closing && !p.open {
+			if offset, metadata, ok := p.shard.TakePlain(); ok {
+				offsets = append(offsets, kafka.PartitionOffset{Held: p.held, Offset: offset, Metadata: metadata})
+			}
+		}
+		p.mu.Unlock()
+	}
+	if len(offsets) == 0 {
+		return
+	}
+	// What a failed one leaves behind are repeats, recognised again.
+	if err := e.commit.CommitPlain(e.ctx, offsets); err != nil && e.ctx.Err() == nil && !errors.Is(err, kafka.ErrStaleTerm) {
+		e.cfg.Log.Warn("could not move the position", "err", err)
+	}
+}
+
+// commitHeads writes a checkpoint where one is due.
+func (e *Engine) commitHeads() {
+	for _, p := range e.list() {
+		p.mu.Lock()
+		due := p.shard != nil && !p.closing && p.shard.HeadsDue()
+		p.mu.Unlock()
+		if due {
+			e.writeHeads(e.ctx, p, false)
+		}
+	}
+}
+
+// writeHeads writes the changed heads and a new checkpoint in one fenced
+// transaction. With clean it also leaves a position that says that nothing was
+// under way.
+func (e *Engine) writeHeads(ctx context.Context, p *partition, clean bool) {
+	p.mu.Lock()
+	if p.shard == nil || p.open {
+		p.mu.Unlock()
+		return
+	}
+	s := p.shard
+	c := s.TakeCheckpoint(clean)
+	records := e.headRecords(p, c)
+	p.open = true
+	p.mu.Unlock()
+
+	txn := kafka.Txn{
+		Records: records,
+		Offsets: []kafka.PartitionOffset{{Held: p.held, Offset: c.Offset, Metadata: c.Metadata}},
+	}
+	result := e.commit.Commit(ctx, txn)
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = false
+	p.idle.Broadcast()
+	if result.Outcome == kafka.Committed || p.shard != s {
+		return
+	}
+	s.ReturnCheckpoint(c)
+	e.cfg.Log.Warn("heads not written; a takeover reads more events instead", "partition", p.held.Partition, "reason", string(result.Reason), "err", result.Err)
+}

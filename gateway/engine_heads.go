@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/kafka"
+	"github.com/evento-oss/evento/runtime"
+)
+
+// The heads topic, compacted, holds two kinds of records, in the aggregates'
+// own partitions: one per aggregate, and one checkpoint per partition. A
+// checkpoint is written in one transaction with the heads that changed, so what
+// is read of the topic is as of one moment.
+
+// checkpointKey is no aggregate id.
+const checkpointKey = "#checkpoint"
+
+// headValue is the value of an aggregate's record; its key is the aggregate id.
+type headValue struct {
+	Version uint64 `json:"version"`
+	Offset  int64  `json:"offset"` // of the aggregate's last record in its events topic
+	Event   string `json:"event"`  // id of that record
+}
+
+// checkpointValue says that the heads contain every record of the events
+// topics up to and including these.
+type checkpointValue struct {
+	Events map[string]lastRecord `json:"events"` // by topic
+}
+
+// lastRecord is the last record of a partition of an events topic.
+type lastRecord struct {
+	TopicID string `json:"topic_id"`
+	Offset  int64  `json:"offset"`
+	Event   string `json:"event"`
+}
+
+func (e *Engine) headRecords(p *partition, c shard.Checkpoint) []kafka.Record {
+	records := make([]kafka.Record, 0, len(c.Heads)+1)
+	put := func(key string, value any) {
+		text, err := json.Marshal(value)
+		if err != nil {
+			panic(err) // structs of strings and numbers
+		}
+		records = append(records, kafka.Record{
+			Topic: e.cfg.Topics.Heads(), Partition: p.held.Partition, Key: []byte(key), Value: text, Headers: []kafka.Header{e.identity()},
+		})
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.Heads)) {
+		h := c.Heads[id]
+		put(string(id), headValue{Version: h.Version, Offset: h.Offset, Event: h.EventID()})
+	}
+	put(checkpointKey, checkpointValue{Events: maps.Clone(p.last)})
+	return records
+}
+
+func parseHead(value []byte) (shard.Head, error) {
+	var v headValue
+	if err := json.Unmarshal(value, &v); err != nil {
+		return shard.Head{}, err
+	}
+	key, pos, ok := runtime.ParseEventID(v.Event)
+	if !ok || v.Offset < 0 {
+		return shard.Head{}, fmt.Errorf("head %q names no event", value)
+	}
+	return shard.Head{Version: v.Version, Offset: v.Offset, Command: key, Pos: int32(pos)}, nil
+}
+
+// headScan builds the heads of a partition from events, in the order of their offsets.
+type headScan struct {
+	heads   map[runtime.AggregateID]shard.Head
+	last    map[string]lastRecord
+	topicID func(topic string) string
+	causes  func(runtime.Coordinates) // nil, or told the cause of each record
+	torn    map[runtime.AggregateID]string
+}
+
+// add takes the next record of an events topic.
+func (s *headScan) add(r *kafka.Record) error {
+	m, err := kafka.ParseRecord(r)
+	if err != nil {
+		return err
+	}
+	key, pos, ok := runtime.ParseEventID(m.ID)
+	if !ok {
+		return fmt.Errorf("event id %q is none of evento's", m.ID)
+	}
+	id := m.Aggregate()
+	before := s.heads[id]
+	if m.Pos > 1 && (before.Command != key || int(before.Pos) != m.Pos-1) {
+		s.torn[id] = fmt.Sprintf("offset %d of %s is event %d of %d of its command, and the one before is missing", r.Offset, r.Topic, m.Pos, m.Count)
+	}
+	version := before.Version
+	if m.Sequence > 0 {
+		if before.Exists() && m.Sequence != version+1 {
+			s.torn[id] = fmt.Sprintf("offset %d of %s has version %d after %d", r.Offset, r.Topic, m.Sequence, version)
+		}
+		version = m.Sequence
+	}
+	s.heads[id] = shard.Head{Version: version, Offset: r.Offset, Command: key, Pos: int32(pos)}
+	s.last[r.Topic] = lastRecord{TopicID: s.topicID(r.Topic), Offset: r.Offset, Event: m.ID}
+	if s.causes != nil {
+		s.causes(m.Cause)
+	}
+	return nil
+}

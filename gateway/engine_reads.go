@@ -1,0 +1,275 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/kafka"
+	"github.com/evento-oss/evento/runtime"
+)
+
+// Append implements [Appender].
+func (e *Engine) Append(ctx context.Context, m *runtime.Message) (runtime.Coordinates, error) {
+	id := m.Aggregate()
+	if p := e.part(id); p != nil && !m.Platform() {
+		waiting := 0
+		p.mu.Lock()
+		if p.shard != nil {
+			waiting = p.shard.Waiting(id)
+		}
+		p.mu.Unlock()
+		if waiting >= e.cfg.MaxWaiting {
+			return runtime.Coordinates{}, fmt.Errorf("%w: %d of %s", ErrTooManyWaiting, waiting, id)
+		}
+	}
+	r := e.commandRecord(m)
+	offset, err := e.cfg.Producer.Produce(ctx, r)
+	switch {
+	case err == nil:
+		return runtime.Coordinates{Topic: r.Topic, Partition: r.Partition, Offset: offset}, nil
+	case errors.Is(err, kafka.ErrNotWritten):
+		return runtime.Coordinates{}, fmt.Errorf("%w: %w", ErrKafkaAway, err)
+	default:
+		return runtime.Coordinates{}, fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+}
+
+// ownerTable remembers for a moment who owns which partition.
+type ownerTable struct {
+	mu     sync.Mutex
+	at     time.Time // when it was asked for
+	owners map[int32]string
+}
+
+// ownersFresh is how long an answer of the group is used. A wrong one costs one
+// refused call: the gateway that is asked knows what it owns.
+const ownersFresh = time.Second
+
+// Owner implements [Reader].
+func (e *Engine) Owner(ctx context.Context, id runtime.AggregateID) (string, bool, error) {
+	n := kafka.Partition(string(id), e.cfg.Partitions)
+	if e.partNumber(n) != nil {
+		return e.cfg.Group.Address, true, nil
+	}
+	e.owners.mu.Lock()
+	defer e.owners.mu.Unlock()
+	if time.Since(e.owners.at) > ownersFresh {
+		owners, err := e.group.Owners(ctx)
+		if err != nil {
+			return "", false, fmt.Errorf("%w: %w", ErrNoOwner, err)
+		}
+		e.owners.owners, e.owners.at = owners, time.Now()
+	}
+	address := e.owners.owners[n]
+	if address == "" || address == e.cfg.Group.Address {
+		return "", false, fmt.Errorf("%w: partition %d", ErrNoOwner, n)
+	}
+	return address, false, nil
+}
+
+// snapshot returns the committed snapshot of an aggregate, at minVersion or later.
+func (e *Engine) snapshot(ctx context.Context, id runtime.AggregateID, minVersion uint64) (shard.Snapshot, error) {
+	p, topic, err := e.owned(ctx, id)
+	if err != nil {
+		return shard.Snapshot{}, err
+	}
+	token := e.tokens.Add(1)
+	reply := make(chan shard.Reply, 1)
+	p.mu.Lock()
+	p.readers[token] = reply
+	p.mu.Unlock()
+	if !e.with(p, func(now time.Time, s *shard.Shard) { s.Read(now, token, id, topic, minVersion) }) {
+		return shard.Snapshot{}, ErrNoOwner
+	}
+	select {
+	case r, ok := <-reply:
+		switch {
+		case !ok:
+			return shard.Snapshot{}, ErrNoOwner
+		case r.Missing:
+			return shard.Snapshot{}, fmt.Errorf("%w: aggregate %s", ErrNotFound, id)
+		case r.Err != "":
+			return shard.Snapshot{}, errors.New(r.Err)
+		}
+		return r.Snapshot, nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	delete(p.readers, token)
+	if p.shard != nil {
+		p.shard.Unread(id, token)
+	}
+	p.mu.Unlock()
+	if minVersion == 0 {
+		return shard.Snapshot{}, context.Cause(ctx)
+	}
+	now, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	s, err := e.snapshot(now, id, 0)
+	if err != nil {
+		return s, err
+	}
+	return s, fmt.Errorf("%w: it is at version %d", ErrBehind, s.State.Version)
+}
+
+// owned returns the partition of an aggregate once it is taken over, and the
+// aggregate's events topic.
+func (e *Engine) owned(ctx context.Context, id runtime.AggregateID) (*partition, string, error) {
+	view, err := e.cfg.Catalogue.AggregateOf(id.Root())
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	p := e.part(id)
+	if p == nil {
+		return nil, "", ErrNoOwner
+	}
+	select {
+	case <-p.ready:
+		return p, e.cfg.Topics.Events(view.Name), nil
+	case <-p.ctx.Done():
+	case <-ctx.Done():
+	}
+	return nil, "", fmt.Errorf("%w: its partition is being taken over", ErrNoOwner)
+}
+
+// State implements [Reader].
+func (e *Engine) State(ctx context.Context, id runtime.AggregateID, minVersion uint64) (shard.State, time.Time, error) {
+	s, err := e.snapshot(ctx, id, minVersion)
+	if err == nil && s.State.Data == nil {
+		err = fmt.Errorf("%w: aggregate %s has no event yet", ErrNotFound, id)
+	}
+	return s.State, s.Recorded, err
+}
+
+// Events implements [Reader].
+func (e *Engine) Events(ctx context.Context, id runtime.AggregateID, after uint64, limit int) ([]Recorded, bool, error) {
+	s, err := e.snapshot(ctx, id, 0)
+	if err != nil {
+		return nil, false, err
+	}
+	p, topic, err := e.owned(ctx, id)
+	if err != nil {
+		return nil, false, err
+	}
+	c := e.chain(id, p.held.Partition, topic, s.Head)
+	c.Links = s.Links
+	// One event more than asked for tells whether there are more.
+	events := make([]Recorded, 0, min(limit+1, 1024))
+	err = e.cfg.History.Each(ctx, c, kafka.Mark{Version: after}, func(r kafka.Entry) error {
+		if r.Platform() {
+			return nil
+		}
+		if events = append(events, Recorded{Message: r.Message, At: r.At}); len(events) > limit {
+			return errPageFull
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errPageFull) {
+		return nil, false, err
+	}
+	if len(events) > limit {
+		return events[:limit], true, nil
+	}
+	return events, false, nil
+}
+
+// errPageFull ends the reading of a history.
+var errPageFull = errors.New("the page is full")
+
+// Outcome implements [Reader].
+func (e *Engine) Outcome(ctx context.Context, id runtime.AggregateID, key runtime.CommandKey) (*Outcome, error) {
+	p, topic, err := e.owned(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	// A snapshot that is read first cannot miss what ends between the two looks.
+	var pending *Outcome
+	look := func() {
+		e.with(p, func(_ time.Time, s *shard.Shard) {
+			if w, ok := s.InFlight(id, key); ok {
+				pending = outcomeOf(w.Command, w.Outcome)
+			}
+		})
+	}
+	look()
+	if pending != nil {
+		return pending, nil
+	}
+	s, err := e.snapshot(ctx, id, 0)
+	if err != nil {
+		return nil, err
+	}
+	offsets := s.Seen.Find(shard.SeenHash(key))
+	if len(offsets) == 0 {
+		return nil, fmt.Errorf("%w: command of %s", ErrNotFound, id)
+	}
+	c := e.chain(id, p.held.Partition, topic, s.Head)
+	records, err := e.find(ctx, c, key, offsets)
+	if err != nil {
+		return nil, err
+	}
+	if len(records) == 0 {
+		return nil, fmt.Errorf("%w: command of %s", ErrNotFound, id)
+	}
+	m := records[0].Message
+	out := outcomeOf(&shard.Command{Message: &runtime.Message{ID: m.CausationID, Subject: m.Subject}}, e.recordedOutcome(records))
+	if cause, err := e.cfg.Reader.Points(ctx, m.Cause.Topic, m.Cause.Partition, []int64{m.Cause.Offset}); err == nil && len(cause) == 1 {
+		if command, err := kafka.ParseRecord(&cause[0]); err == nil && command.Key() == key {
+			out.Source, out.Type, out.Entity = command.Source, command.Type, command.Subject
+		}
+	}
+	return out, nil
+}
+
+// Parked implements [Reader]: the troubled commands of the partitions that this
+// gateway owns.
+func (e *Engine) Parked(_ context.Context, f ParkedFilter) ([]ParkedCommand, error) {
+	var list []ParkedCommand
+	for _, p := range e.list() {
+		p.mu.Lock()
+		if p.shard == nil {
+			p.mu.Unlock()
+			continue
+		}
+		troubled := p.shard.Troubled()
+		p.mu.Unlock()
+		for _, w := range troubled {
+			m := w.Command.Message
+			c := ParkedCommand{
+				At:        runtime.Coordinates{Topic: e.cfg.Topics.Commands(), Partition: p.held.Partition, Offset: w.Command.Offset},
+				Aggregate: m.Aggregate(), Entity: m.Subject, Command: m.ID, Source: m.Source, Type: m.Type,
+				Status: OutcomeStatus(w.Status), Attempts: w.Attempts, NextTry: w.NextTry, Reason: w.Reason, Function: w.Function, Since: m.Time,
+			}
+			if f.matches(&c) {
+				list = append(list, c)
+			}
+		}
+	}
+	if f.Limit > 0 && len(list) > f.Limit {
+		list = list[:f.Limit]
+	}
+	return list, nil
+}
+
+func (f *ParkedFilter) matches(c *ParkedCommand) bool {
+	return (f.Aggregate == "" || f.Aggregate == c.Aggregate) &&
+		(f.Status == "" || f.Status == c.Status) &&
+		(f.At == nil || f.At.Partition == c.At.Partition && f.At.Offset == c.At.Offset)
+}
+
+// Ready implements [Readiness].
+func (e *Engine) Ready(context.Context) map[string]error {
+	checks := map[string]error{"partitions": nil}
+	for _, p := range e.list() {
+		select {
+		case <-p.ready:
+		default:
+			checks["partitions"] = fmt.Errorf("partition %d is being taken over", p.held.Partition)
+		}
+	}
+	return checks
+}

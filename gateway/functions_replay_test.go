@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/runtime"
+)
+
+func TestReplayGivesTheStatesThatWereComputed(t *testing.T) {
+	t.Parallel()
+	for _, both := range []bool{false, true} {
+		w := newFunctionWorld(t, func(s *FunctionSettings) { s.Runs, s.Limits.BatchBytes = true, 2000 })
+		if both {
+			w.combined("http://both")
+		}
+		w.meet(t)
+		var events []*runtime.Message
+		var state shard.State
+		for i := range 60 {
+			m := w.deposit(t, bankAccount, fmt.Sprint("d", i), i*10)
+			if i == 1 {
+				m = w.open(t, bankAccount)
+			}
+			m.Time = time.Unix(int64(1000+i), 0).UTC()
+			c := w.Compute(t.Context(), shard.Work{Aggregate: bankAccount, State: state, Commands: []*runtime.Message{m}})
+			if c.Trouble != nil {
+				t.Fatal(c.Trouble)
+			}
+			// As the engine records it and reads it back.
+			for j, e := range c.Steps[0].Events {
+				events = append(events, &runtime.Message{
+					ID: m.Key().EventID(j + 1), Type: e.Type, Source: "/evento/x", Subject: e.Subject, Schema: e.Schema, Data: e.Data, Time: e.Time,
+					Sequence: state.Version + uint64(j) + 1, CausationID: m.ID, Pos: j + 1, Count: len(c.Steps[0].Events), RecordedTime: time.Unix(5000, 0),
+				})
+			}
+			state = c.Steps[0].State
+		}
+		w.set.Limits.StateBytes = 10 // facts know no limit
+		got, trouble := w.Replay(t.Context(), bankAccount, shard.State{}, events)
+		if trouble != nil {
+			t.Fatal(trouble)
+		}
+		if got.Version != state.Version || got.Schema != state.Schema || !bytes.Equal(got.Data, state.Data) {
+			t.Errorf("replayed to %d %s\nwas computed %d %s", got.Version, w.json(t, got.Schema, got.Data), state.Version, w.json(t, state.Schema, state.Data))
+		}
+		if _, trouble := w.Replay(t.Context(), bankAccount, shard.State{}, events[1:]); trouble == nil {
+			t.Error("a history with a gap was replayed")
+		}
+	}
+}

@@ -1,0 +1,4 @@
+// A function that does not compile.
+package main
+
+func main() { undefinedThing() }
