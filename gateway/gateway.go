@@ -339,10 +339,9 @@ func (g *gateway) caller(caCerts string) (FunctionCaller, error) {
 
 // announce calls Ready when this gateway has taken over its first partitions.
 func (g *gateway) announce(ctx context.Context) {
-	if g.Ready == nil || !g.engine.AwaitReady(ctx) {
-		return
+	if g.engine.AwaitReady(ctx) && g.Ready != nil {
+		g.Ready()
 	}
-	g.Ready()
 }
 
 // topicIDs remembers the ids of topics, which never change while a process runs:
