@@ -41,6 +41,7 @@ type entry struct {
 	// step is the computed result, valid in stages computed and batched.
 	step *Step
 
+	behind  *entry   // the command whose outcome it waits for, if it is not in the queue itself
 	repeats []*entry // the same command again, waiting for this one's outcome
 
 	confirmed bool // its hash is known to be another command's: it is new

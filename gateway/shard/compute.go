@@ -246,6 +246,7 @@ func (s *Shard) obey(now time.Time, e *entry) {
 		return
 	}
 	target.verdict = &verdict{parked: &Parked{Reason: dropReason(order), Attempts: target.attempts, Function: target.function}}
+	e.behind = target
 	target.repeats = append(target.repeats, e)
 	agg.queue.remove(target)
 	agg.queue.unshift([]*entry{target})

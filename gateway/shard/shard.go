@@ -181,6 +181,7 @@ func (s *Shard) enqueue(now time.Time, e *entry) {
 			s.rest(agg)
 			return
 		}
+		e.behind = first
 		first.repeats = append(first.repeats, e)
 		return
 	}

@@ -445,6 +445,7 @@ func (w *world) check() error {
 		version uint64
 		offsets []int64
 		state   string
+		cause   int64
 	}
 	chains := map[runtime.AggregateID]*chain{}
 	outcomes := map[runtime.CommandKey][]*runtime.Message{}
@@ -469,6 +470,15 @@ func (w *world) check() error {
 		if m.Sequence > 0 {
 			if m.Sequence != c.version+1 {
 				return fmt.Errorf("offset %d: version %d of %s after %d", offset, m.Sequence, m.Aggregate(), c.version)
+			}
+			if pos == 1 {
+				if m.Cause.Offset < c.cause {
+					return fmt.Errorf("offset %d: the command at offset %d of %s takes effect after the one at %d", offset, m.Cause.Offset, m.Aggregate(), c.cause)
+				}
+				c.cause = m.Cause.Offset
+				if want := w.commands[m.Cause.Offset].Message.Expect; want != nil && *want != c.version {
+					return fmt.Errorf("offset %d: the command at offset %d expects version %d and is done at %d", offset, m.Cause.Offset, *want, c.version)
+				}
 			}
 			c.version, c.state = m.Sequence, c.state+string(m.Data)
 		}
