@@ -36,7 +36,7 @@ type entry struct {
 	reason   string // why it has no outcome yet
 	function string // that the reason is about
 
-	// verdict is the platform's own decision; it outlives a roll-back.
+	// verdict is the platform's own decision. That a command is parked outlives a roll-back.
 	verdict *verdict
 	// step is the computed result, valid in stages computed and batched.
 	step *Step

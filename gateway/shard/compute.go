@@ -267,6 +267,9 @@ func (s *Shard) rollBack(agg *aggregate) {
 	s.dropCheck(agg)
 	for _, e := range agg.tail {
 		e.stage, e.step = waiting, nil
+		if e.verdict != nil && e.verdict.rejected != nil {
+			e.verdict = nil // it was about a state that never was
+		}
 		s.arrivals = append(s.arrivals, e)
 	}
 	agg.queue.unshift(agg.tail)

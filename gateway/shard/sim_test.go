@@ -482,6 +482,11 @@ func (w *world) check() error {
 			}
 			c.version, c.state = m.Sequence, c.state+string(m.Data)
 		}
+		if m.Type == runtime.TypeCommandRejected {
+			if want := w.commands[m.Cause.Offset].Message.Expect; want == nil || *want == c.version {
+				return fmt.Errorf("offset %d: the command at offset %d is rejected at version %d, which it expects", offset, m.Cause.Offset, c.version)
+			}
+		}
 		if err := w.checkLinks(int64(offset), m, c.offsets); err != nil {
 			return err
 		}
