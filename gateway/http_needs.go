@@ -107,7 +107,7 @@ func (s OutcomeStatus) Final() bool {
 
 // RejectVersionMismatch is the code of a rejection because the aggregate did
 // not have the version that the command expected ([shard.Reject]).
-const RejectVersionMismatch = "version-mismatch"
+const RejectVersionMismatch = shard.CodeVersionMismatch
 
 // Outcome is how a command, or an event from outside, stands. It is shared
 // between goroutines and must not be changed after it is handed on.

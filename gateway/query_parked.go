@@ -68,7 +68,7 @@ func (s *HTTPServer) postParkedRetry(w http.ResponseWriter, r *http.Request, p *
 	}
 	defer release()
 	if len(body) > 0 {
-		if err := walkJSONObject(body, func(key string, _ json.RawMessage) error {
+		if err := walkJSONObject(body, func(key string, _ []byte) error {
 			return fail(problemAttribute, "unknown key %q; a retry takes none", key).field(key)
 		}); err != nil {
 			return err
@@ -84,7 +84,7 @@ func (s *HTTPServer) postParkedDrop(w http.ResponseWriter, r *http.Request, p *A
 	}
 	defer release()
 	reason := ""
-	err = walkJSONObject(body, func(key string, value json.RawMessage) error {
+	err = walkJSONObject(body, func(key string, value []byte) error {
 		if key != "reason" {
 			return fail(problemAttribute, "unknown key %q; a drop takes \"reason\"", key).field(key)
 		}

@@ -301,6 +301,29 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// TestCombined: one call can do both only where it is the same function, trusted alike.
+func TestCombined(t *testing.T) {
+	for _, c := range []struct {
+		url, certs string
+		want       bool
+	}{{"http://f", "", true}, {"http://g", "", false}, {"http://f", "certs", false}} {
+		h, a := triggerFor(t, "h", role(Handler, "A"), "http://f", "[]"), triggerFor(t, "a", role(Aggregator, "A"), c.url, "[]")
+		a.Target.CACerts = c.certs
+		r := fixed{h, a}.router(t, nil)
+		handler, err := r.Handler(&runtime.Message{Type: "A.Do"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		aggregator, err := r.Aggregator("A")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if handler.Combined != c.want || aggregator.Combined != c.want {
+			t.Errorf("%+v: %v %v", c, handler.Combined, aggregator.Combined)
+		}
+	}
+}
+
 // TestNewTypeConflicts: a command type that becomes known later is checked by the next load.
 func TestNewTypeConflicts(t *testing.T) {
 	types := knownTypes{}

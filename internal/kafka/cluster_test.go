@@ -51,6 +51,7 @@ type logOf struct {
 	settings Settings
 	topic    string
 	plain    *kgo.Client
+	cluster  *kfake.Cluster // nil when the cluster is real
 }
 
 func newLog(t testing.TB, opts ...kfake.Opt) *logOf {
@@ -59,7 +60,7 @@ func newLog(t testing.TB, opts ...kfake.Opt) *logOf {
 	if servers := os.Getenv("EVENTO_TEST_KAFKA"); servers != "" {
 		l.settings = settings(t, servers)
 	} else {
-		_, l.settings = fake(t, opts...)
+		l.cluster, l.settings = fake(t, opts...)
 	}
 	l.plain = l.client()
 	if _, err := kadm.NewClient(l.plain).CreateTopic(soon(t), 1, -1, nil, l.topic); err != nil {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/evento-oss/evento/runtime"
@@ -30,8 +31,9 @@ type world struct {
 	shift   int64 // added to offsets in links: what a restored topic has
 }
 
-func newWorld(t testing.TB) *world {
-	l := newLog(t)
+func newWorld(t testing.TB, opts ...kfake.Opt) *world {
+	t.Helper()
+	l := newLog(t, opts...)
 	return &world{logOf: l, txn: l.client(kgo.TransactionalID(l.topic)), chains: map[runtime.AggregateID][]Entry{}}
 }
 
