@@ -65,6 +65,8 @@ type Engine struct {
 	soloTurn bool   // of the commit loop alone: see gather
 	process  string // random; begins the identities of this process's records
 	owners   ownerTable
+	joined   atomic.Bool  // all partitions have had an owner
+	lastSeen atomic.Int64 // when Kafka last answered, Unix nanoseconds
 }
 
 // partition is a held partition. Its shard is nil until it is taken over.
@@ -126,6 +128,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.work.Go(func() { polled <- e.poll() })
 	e.work.Go(e.tick)
 	e.work.Go(e.commitLoop)
+	e.work.Go(e.watchKafka)
 
 	var err error
 	select {
@@ -327,8 +330,12 @@ func (e *Engine) Forget(aggregate string) {
 func (e *Engine) AwaitReady(ctx context.Context) bool {
 	for {
 		owners, err := e.group.Owners(ctx)
-		if err == nil && int32(len(owners)) == e.cfg.Partitions && e.Ready(ctx)["partitions"] == nil {
-			return true
+		if err == nil && int32(len(owners)) == e.cfg.Partitions {
+			e.joined.Store(true)
+			e.lastSeen.Store(time.Now().UnixNano())
+			if e.Ready(ctx)["partitions"] == nil {
+				return true
+			}
 		}
 		if !sleep(ctx, 20*time.Millisecond) {
 			return false

@@ -331,6 +331,37 @@ func TestPollEndsWithItsContextAndWithTheGroup(t *testing.T) {
 	}
 }
 
+// Close comes back also when Kafka does not answer.
+func TestCloseWithoutKafka(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Start(t)
+	wire := kafkatest.NewWire()
+	defer wire.Thaw()
+	broken := append(k.Opts(), wire.Opt())
+	e := newEcho(t, echoConfig{in: k.Topic(t, "in", 1), out: k.Topic(t, "out", 1), group: k.Group("echo"), address: "127.0.0.1:1", member: broken, writer: broken})
+	e.join(1)
+	if err := e.txns.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wire.Freeze()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if err := e.group.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("close of the group: %v", err)
+	}
+	if err := e.txns.Close(t.Context()); err != nil {
+		t.Errorf("close of the transactor: %v", err)
+	}
+	e.look.Close()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if err := e.group.Close(ctx); err != nil {
+		t.Errorf("second close: %v", err)
+	}
+}
+
 // Not parallel: it counts the goroutines of the whole process.
 func TestNothingIsLeftRunning(t *testing.T) {
 	before := goleak.IgnoreCurrent()
