@@ -73,6 +73,7 @@ func parseHead(value []byte) (shard.Head, error) {
 // headScan builds the heads of a partition from events, in the order of their offsets.
 type headScan struct {
 	heads   map[runtime.AggregateID]shard.Head
+	changed map[runtime.AggregateID]struct{} // by the records that were added
 	last    map[string]lastRecord
 	topicID func(topic string) string
 	causes  func(runtime.Coordinates) // nil, or told the cause of each record
@@ -102,6 +103,7 @@ func (s *headScan) add(r *kafka.Record) error {
 		version = m.Sequence
 	}
 	s.heads[id] = shard.Head{Version: version, Offset: r.Offset, Command: key, Pos: int32(pos)}
+	s.changed[id] = struct{}{}
 	s.last[r.Topic] = lastRecord{TopicID: s.topicID(r.Topic), Offset: r.Offset, Event: m.ID}
 	if s.causes != nil {
 		s.causes(m.Cause)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -53,6 +54,7 @@ type takeover struct {
 	asides   []shard.Aside
 	asideEnd int64
 	heads    map[runtime.AggregateID]shard.Head
+	unsaved  map[runtime.AggregateID]struct{} // of heads: those that the checkpoint does not have
 	last     map[string]lastRecord
 	torn     map[runtime.AggregateID]string
 	events   int
@@ -259,6 +261,7 @@ func (t *takeover) readHeads(ctx context.Context) error {
 
 func (t *takeover) forgetHeads() {
 	t.heads, t.last, t.torn = map[runtime.AggregateID]shard.Head{}, map[string]lastRecord{}, map[runtime.AggregateID]string{}
+	t.unsaved = map[runtime.AggregateID]struct{}{}
 }
 
 // checkCheckpoint holds a checkpoint against the log: the same topic, and the
@@ -300,7 +303,7 @@ func (t *takeover) readEvents(ctx context.Context, topic string) error {
 	if err != nil {
 		return err
 	}
-	scan := headScan{heads: t.heads, last: t.last, torn: t.torn, topicID: t.e.cfg.EventsID}
+	scan := headScan{heads: t.heads, changed: t.unsaved, last: t.last, torn: t.torn, topicID: t.e.cfg.EventsID}
 	if t.missing {
 		scan.causes = func(c runtime.Coordinates) {
 			if c.Topic == t.e.cfg.Topics.Commands() && c.Partition == n && c.Offset >= t.position.Offset {
@@ -325,7 +328,10 @@ func (t *takeover) readEvents(ctx context.Context, topic string) error {
 // start makes the shard and begins to read its commands.
 func (t *takeover) start(ctx context.Context) error {
 	e, p := t.e, t.p
-	r := shard.Restored{Position: t.position, Asides: t.asides, AsideEnd: t.asideEnd, Heads: t.heads}
+	r := shard.Restored{
+		Position: t.position, Asides: t.asides, AsideEnd: t.asideEnd,
+		Heads: t.heads, Unsaved: slices.Collect(maps.Keys(t.unsaved)), SinceCheckpoint: t.events,
+	}
 	if t.missing {
 		slices.Sort(r.Position.Done)
 		r.Position.Done = slices.Compact(r.Position.Done)

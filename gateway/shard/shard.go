@@ -58,6 +58,11 @@ type Restored struct {
 	AsideEnd int64   // high watermark of the parked topic's partition, taken before Asides was read
 	Asides   []Aside // live set-aside records with their commands, ascending by offset
 	Heads    map[runtime.AggregateID]Head
+	// Unsaved are those of Heads that no checkpoint has, because they were read of
+	// the events after it: they belong into the next one as if they changed now.
+	Unsaved []runtime.AggregateID
+	// SinceCheckpoint is how many events stand after the checkpoint.
+	SinceCheckpoint int
 	// SuspectBelow is the offset below which commands may have been in a call when
 	// the former owner died: 0 after a clean stop.
 	SuspectBelow int64
@@ -111,10 +116,13 @@ func New(now time.Time, cfg Config, r Restored) *Shard {
 		heads: r.Heads, dirtyHeads: map[runtime.AggregateID]struct{}{},
 		aggregates: map[runtime.AggregateID]*aggregate{}, entries: map[int64]*entry{},
 		asideLive: map[int64]int64{}, checks: map[uint64]*entry{},
-		calls: map[uint64]*aggregate{}, limit: MaxBatch, asideEnd: r.AsideEnd,
+		calls: map[uint64]*aggregate{}, limit: MaxBatch, asideEnd: r.AsideEnd, sinceHeads: r.SinceCheckpoint,
 	}
 	if s.heads == nil {
 		s.heads = map[runtime.AggregateID]Head{}
+	}
+	for _, id := range r.Unsaved {
+		s.dirtyHeads[id] = struct{}{}
 	}
 	s.idle.init()
 	s.asideOrder.restore(r.Asides)
