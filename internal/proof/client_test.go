@@ -65,20 +65,22 @@ func roundTrip(r *http.Request) (status int, problem string, o *outcome, failure
 	if err != nil {
 		return 0, "", nil, err.Error() // a status without its answer tells nothing
 	}
-	var doc struct {
-		outcome
-		Type    string   `json:"type"`
-		Outcome *outcome `json:"outcome"`
-		Detail  string   `json:"detail"`
+	if answer.Header.Get("Content-Type") == "application/problem+json" {
+		var doc struct {
+			Type    string   `json:"type"`
+			Outcome *outcome `json:"outcome"`
+			Detail  string   `json:"detail"`
+		}
+		if err := json.Unmarshal(text, &doc); err != nil {
+			return answer.StatusCode, "", nil, fmt.Sprintf("%v: %s", err, text)
+		}
+		return answer.StatusCode, strings.TrimPrefix(doc.Type, problemPrefix), doc.Outcome, doc.Detail
 	}
-	if err := json.Unmarshal(text, &doc); err != nil {
+	o = new(outcome)
+	if err := json.Unmarshal(text, o); err != nil {
 		return answer.StatusCode, "", nil, fmt.Sprintf("%v: %s", err, text)
 	}
-	if p, ok := strings.CutPrefix(doc.Type, problemPrefix); ok {
-		return answer.StatusCode, p, doc.Outcome, doc.Detail
-	}
-	doc.outcome.Type = doc.Type
-	return answer.StatusCode, "", &doc.outcome, ""
+	return answer.StatusCode, "", o, ""
 }
 
 // resultOf says what a sender may believe. What is not certain is unknown: a

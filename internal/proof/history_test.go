@@ -3,7 +3,9 @@ package proof
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -89,18 +91,39 @@ func (o *outcome) final() bool {
 
 // same returns how two final outcomes of a command differ, "" when they do not.
 func (o *outcome) same(other *outcome) string {
-	a, err := json.Marshal(o)
-	if err != nil {
-		return err.Error()
+	var list []string
+	differ("", reflect.ValueOf(*o), reflect.ValueOf(*other), &list)
+	return strings.Join(list, "; ")
+}
+
+// differ lists the fields in which two values of one type differ.
+func differ(path string, a, b reflect.Value, list *[]string) {
+	switch {
+	case a.Type() == reflect.TypeFor[time.Time]():
+		if a.Interface().(time.Time).Equal(b.Interface().(time.Time)) {
+			return
+		}
+	case a.Kind() == reflect.Struct:
+		for i := range a.NumField() {
+			differ(path+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i), list)
+		}
+		return
+	case a.Kind() == reflect.Slice && a.Type().Elem().Kind() == reflect.Struct && a.Len() == b.Len():
+		for i := range a.Len() {
+			differ(fmt.Sprintf("%s[%d]", path, i), a.Index(i), b.Index(i), list)
+		}
+		return
+	case reflect.DeepEqual(a.Interface(), b.Interface()):
+		return
 	}
-	b, err := json.Marshal(other)
-	if err != nil {
-		return err.Error()
+	*list = append(*list, fmt.Sprintf("%s is %s and %s", path, shown(a), shown(b)))
+}
+
+func shown(v reflect.Value) string {
+	if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Uint8 {
+		return string(v.Bytes())
 	}
-	if string(a) == string(b) {
-		return ""
-	}
-	return fmt.Sprintf("\n  %s\n  %s", a, b)
+	return fmt.Sprintf("%+v", v.Interface())
 }
 
 func (c *command) add(a attempt) {

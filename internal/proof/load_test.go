@@ -19,8 +19,9 @@ type load struct {
 	wait     time.Duration // for outcomes
 	history  *history
 
-	done  atomic.Int64 // commands that their clients are through with
-	total int
+	done    atomic.Int64 // commands that their clients are through with
+	aborted atomic.Bool  // the test is over: no client sends any more
+	total   int
 
 	mu    sync.Mutex // guards what follows
 	later []*command // to be sent again some time
@@ -43,7 +44,7 @@ func (l *load) run(t testing.TB, n int) {
 }
 
 // begin opens the accounts and sends commands in the background; the returned
-// function waits for their end.
+// function waits for their end. A test that ends before leaves no client behind.
 func (l *load) begin(t testing.TB, n int) (end func()) {
 	t.Helper()
 	l.total = n
@@ -52,6 +53,10 @@ func (l *load) begin(t testing.TB, n int) (end func()) {
 		defer close(over)
 		l.run(t, n)
 	}()
+	t.Cleanup(func() {
+		l.aborted.Store(true)
+		<-over
+	})
 	return func() { <-over }
 }
 
@@ -100,7 +105,7 @@ func (l *load) each(n int, do func(i int, random *rand.Rand)) {
 	var wg sync.WaitGroup
 	for range min(l.clients, n) {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			for i := int(next.Add(1)) - 1; i < n && !l.aborted.Load(); i = int(next.Add(1)) - 1 {
 				do(i, rand.New(rand.NewPCG(l.seed, uint64(i))))
 				l.done.Add(1)
 			}
@@ -138,7 +143,7 @@ func (l *load) execute(c *command, random *rand.Rand, m mode) {
 	for deadline := time.Now().Add(giveUp); ; {
 		a := l.gateway(random).send(c, wait)
 		enough := m == modeOnce || a.Outcome.final() || m == modeAccept && a.Result == accepted || a.Result == failed && a.Status/100 == 4 && a.Status != 429
-		if enough || time.Now().After(deadline) {
+		if enough || l.aborted.Load() || time.Now().After(deadline) {
 			break
 		}
 		pause(time.Duration(20+random.IntN(100)) * time.Millisecond)

@@ -18,7 +18,6 @@ func proof(t *testing.T, layout kafka.Layout, n int) {
 	w := newWorld(t, setup{gateways: 2, layout: layout})
 	l := newLoad(w)
 	end := l.begin(t, n)
-	defer end()
 	killed, restarted := w.gateways[0], w.gateways[1]
 
 	l.reached(t, 0.25)
