@@ -89,7 +89,9 @@ func (w *world) judge(t *testing.T, h *history) evidence {
 	e = w.evidence(t, h)
 	report(t, check(e))
 	w.checkAPI(t, e)
-	w.checkSnapshots(t, e)
+	if fresh := w.checkSnapshots(t, e); fresh == 0 {
+		t.Error("no aggregate has a snapshot of its last event")
+	}
 	for _, g := range w.gateways {
 		for _, name := range []string{"evento_corrupt_aggregates_total", "evento_unreadable_records_total"} {
 			if n, err := g.metric(name); err != nil || n != 0 {
@@ -237,11 +239,11 @@ func (w *world) checkHistory(t testing.TB, g *gateway, id runtime.AggregateID, e
 }
 
 // checkSnapshots holds each snapshot in Redis against a full fold of the events
-// up to its version. It need not be the newest: a cache may miss.
-func (w *world) checkSnapshots(t testing.TB, e evidence) {
+// up to its version, and returns how many are of their aggregate's last event. It
+// need not be the newest: a cache may miss.
+func (w *world) checkSnapshots(t testing.TB, e evidence) (fresh int) {
 	t.Helper()
 	by := e.byAggregate()
-	fresh := 0
 	for _, key := range w.redis.keys(t, ":s:{") {
 		parts := strings.SplitN(key, ":", 6) // evento, cluster, topic, epoch, "s", {aggregate}
 		if len(parts) != 6 || !strings.Contains(parts[5], w.run) {
@@ -279,7 +281,5 @@ func (w *world) checkSnapshots(t testing.TB, e evidence) {
 		}
 	}
 	t.Logf("%d of %d aggregates have a snapshot of their last event", fresh, len(by))
-	if fresh == 0 {
-		t.Error("no aggregate has a snapshot of its last event")
-	}
+	return fresh
 }
