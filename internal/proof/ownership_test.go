@@ -14,7 +14,7 @@ import (
 // move because it says goodbye, long before its silence would be noticed, and
 // who waits there is answered.
 func TestGracefulStopMovesPartitions(t *testing.T) {
-	const session = 45 * time.Second
+	const session = 28 * time.Second
 	w := newWorld(t, setup{gateways: 2, session: session})
 	l := newLoad(w)
 	end := l.begin(t, 400)
