@@ -320,6 +320,41 @@ func TestStateThatGrowsBeyondItsLimitIsRejectedAndMayShrink(t *testing.T) {
 		if r := c.Steps[0].Rejected; r.Code != RejectStateTooLarge || !strings.Contains(r.Reason, "limit is 100") {
 			t.Errorf("rejected as %+v", r)
 		}
+		if both {
+			// Of a run, what stands before it is done.
+			size = 10
+			calls := 0
+			grow := func(in runtime.Invocation) runtime.Result {
+				calls++
+				res := good.Invoke(context.Background(), in, nil)
+				if in.Messages[len(in.Messages)-1].ID == "d3" {
+					data, _, _ := w.schemas.FromJSON("CheckingAccount.CheckingAccount", fmt.Appendf(nil, `{"client": %q, "balance": {"minor": 1}}`, strings.Repeat("x", 500)))
+					res.State = data
+				}
+				return res
+			}
+			w.wire.serve("http://third", &rawFunction{description: good.Description(), invoke: grow})
+			w.combined("http://third")
+			w.set.Limits.StateBytes = 300
+			work := shard.Work{Aggregate: bankAccount, State: state, Commands: commands}
+			done := 0
+			for len(work.Commands) > 0 {
+				c := w.Compute(t.Context(), work)
+				if c.Trouble != nil {
+					t.Fatal(c.Trouble)
+				}
+				if c.Steps[0].Rejected != nil {
+					break
+				}
+				n := len(c.Steps)
+				done, work.State, work.Commands = done+n, c.Steps[n-1].State, work.Commands[n:]
+			}
+			if done != 2 {
+				t.Errorf("%d commands done before the one that grows the state, want 2, in %d calls", done, calls)
+			}
+			w.set.Limits.StateBytes = 100
+			w.combined("http://grows")
+		}
 		// One that is over the limit already, because that was lowered, may shrink.
 		big := shard.State{Version: 1, Schema: state.Schema}
 		var err error

@@ -18,7 +18,7 @@ import (
 )
 
 // deadline is how long a test waits for what must happen soon.
-const deadline = 5 * time.Second
+const deadline = 20 * time.Second
 
 // watched is a Router that watches one source, and its log.
 type watched struct {
