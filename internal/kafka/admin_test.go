@@ -107,7 +107,7 @@ func TestPerAggregateTopicsComeLater(t *testing.T) {
 	t.Parallel()
 	_, a, topics := installing(t)
 	topics.Layout = PerAggregate
-	for _, aggregates := range [][]string{nil, {"CheckingAccount"}, {"CheckingAccount", "Client"}} {
+	for _, aggregates := range [][]string{nil, {"CheckingAccount"}, {"CheckingAccount", "Client"}, {"CheckingAccount", "Client", "CheckingAccount"}} {
 		i, err := a.EnsureTopics(soon(t), Ensure{Topics: topics, Partitions: 2, Aggregates: aggregates})
 		if err != nil || i.Layout != PerAggregate {
 			t.Fatalf("with %v: %+v, %v", aggregates, i, err)
