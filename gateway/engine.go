@@ -31,6 +31,7 @@ type EngineConfig struct {
 	Reader    *kafka.Reader
 	History   *kafka.History
 	Catalogue *avro.Catalogue
+	Schemas   interface{ CatchUp(context.Context) error }
 	Functions *Functions
 	Snapshots *Snapshots
 	Saves     *SnapshotWriter
@@ -56,13 +57,16 @@ type Engine struct {
 	mu    sync.RWMutex         // guards parts; never held while a partition's mu is awaited
 	parts map[int32]*partition // held partitions
 
-	ctx     context.Context // of all work; ends when the engine stops
-	cancel  context.CancelCauseFunc
-	work    sync.WaitGroup
-	wake    chan struct{} // something is ready to be committed
-	tokens  atomic.Uint64
-	process string // random; begins the identities of this process's records
-	owners  ownerTable
+	ctx      context.Context // of all work; ends when the engine stops
+	cancel   context.CancelCauseFunc
+	work     sync.WaitGroup
+	wake     chan struct{} // something is ready to be committed
+	tokens   atomic.Uint64
+	soloTurn bool   // of the commit loop alone: see gather
+	process  string // random; begins the identities of this process's records
+	owners   ownerTable
+	joined   atomic.Bool  // all partitions have had an owner
+	lastSeen atomic.Int64 // when Kafka last answered, Unix nanoseconds
 }
 
 // partition is a held partition. Its shard is nil until it is taken over.
@@ -124,6 +128,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.work.Go(func() { polled <- e.poll() })
 	e.work.Go(e.tick)
 	e.work.Go(e.commitLoop)
+	e.work.Go(e.watchKafka)
 
 	var err error
 	select {
@@ -325,8 +330,12 @@ func (e *Engine) Forget(aggregate string) {
 func (e *Engine) AwaitReady(ctx context.Context) bool {
 	for {
 		owners, err := e.group.Owners(ctx)
-		if err == nil && int32(len(owners)) == e.cfg.Partitions && e.Ready(ctx)["partitions"] == nil {
-			return true
+		if err == nil && int32(len(owners)) == e.cfg.Partitions {
+			e.joined.Store(true)
+			e.lastSeen.Store(time.Now().UnixNano())
+			if e.Ready(ctx)["partitions"] == nil {
+				return true
+			}
 		}
 		if !sleep(ctx, 20*time.Millisecond) {
 			return false

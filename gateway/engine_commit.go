@@ -58,49 +58,53 @@ func (e *Engine) commitLoop() {
 	}
 }
 
-// gather takes a batch of every partition that has something ready; a
-// partition whose last batch aborted goes alone.
+// gather takes a batch of every partition that has something ready. A partition
+// whose last batch aborted for a reason of its own goes alone; such ones and all
+// others take turns, so that neither waits for the other.
 func (e *Engine) gather() []commitPart {
-	var parts []commitPart
-	var alone *partition
-	budget := commitResults
+	var together, alone []*partition
 	for _, p := range e.list() {
 		p.mu.Lock()
-		if p.shard == nil || p.closing || p.open || budget <= 0 {
-			p.mu.Unlock()
-			continue
-		}
 		if p.solo {
-			alone = p
-			p.mu.Unlock()
-			continue
-		}
-		if b := p.shard.Take(time.Now(), budget, commitBytes); b != nil {
-			p.open = true
-			budget -= b.Results()
-			parts = append(parts, commitPart{p, p.shard, b})
+			alone = append(alone, p)
+		} else {
+			together = append(together, p)
 		}
 		p.mu.Unlock()
 	}
-	if len(parts) > 0 || alone == nil {
-		if alone != nil {
-			e.rouse()
+	e.soloTurn = !e.soloTurn
+	if len(alone) > 0 {
+		e.rouse() // whoever is left out now is looked at again
+		if e.soloTurn {
+			for _, p := range alone {
+				if parts := takeBatches([]*partition{p}); len(parts) > 0 {
+					return parts
+				}
+				p.mu.Lock()
+				p.solo = false // nothing is left of what aborted
+				p.mu.Unlock()
+			}
 		}
-		return parts
 	}
-	alone.mu.Lock()
-	defer alone.mu.Unlock()
-	if alone.shard == nil || alone.closing {
-		return nil
+	return takeBatches(together)
+}
+
+// takeBatches opens a batch of each partition that has something ready.
+func takeBatches(list []*partition) []commitPart {
+	var parts []commitPart
+	budget := commitResults
+	for _, p := range list {
+		p.mu.Lock()
+		if p.shard != nil && !p.closing && !p.open && budget > 0 {
+			if b := p.shard.Take(time.Now(), budget, commitBytes); b != nil {
+				p.open = true
+				budget -= b.Results()
+				parts = append(parts, commitPart{p, p.shard, b})
+			}
+		}
+		p.mu.Unlock()
 	}
-	b := alone.shard.Take(time.Now(), commitResults, commitBytes)
-	if b == nil {
-		alone.solo = false
-		return nil
-	}
-	alone.open = true
-	e.rouse() // there may be another one
-	return []commitPart{{alone, alone.shard, b}}
+	return parts
 }
 
 // commitParts makes one transaction and tells the shards what became of it. It
@@ -138,7 +142,7 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 			part.s.Committed(time.Now(), part.batch, result.Offsets[first[i]:first[i]+len(part.batch.Records)])
 		case kafka.Aborted:
 			own := result.Reason == kafka.ReasonRecord || result.Reason == kafka.ReasonOffset || result.Reason == kafka.ReasonInvalid
-			part.p.solo = own
+			part.p.solo = own && (result.Partition < 0 || result.Partition == part.p.held.Partition)
 			part.s.Aborted(time.Now(), part.batch, own && len(parts) == 1, errText(result.Err))
 		default:
 			// The process stops, or the partition is gone: whoever takes it over finds out.

@@ -43,7 +43,10 @@ func (e *Engine) feed(f kafka.Fetched) {
 	list := make([]fed, 0, len(f.Records))
 	for i := range f.Records {
 		r := &f.Records[i]
-		c, err := e.command(r)
+		c, err := e.knownCommand(p, r)
+		if p.ctx.Err() != nil {
+			return
+		}
 		if err != nil {
 			// Intake writes only what can be read; this is somebody else's, and
 			// there is nobody to answer.
@@ -68,6 +71,28 @@ func (e *Engine) feed(f kafka.Fetched) {
 		}
 		e.pressure(p, s)
 	})
+}
+
+// errUnknownSchema is wrapped when a record needs a schema that this gateway
+// has not read.
+var errUnknownSchema = errors.New("schema is not registered")
+
+// knownCommand reads a record. When it needs a schema that is not known here,
+// the schemas topic is read up to its end first: what an intake accepted had
+// been registered before.
+func (e *Engine) knownCommand(p *partition, r *kafka.Record) (*shard.Command, error) {
+	c, err := e.command(r)
+	for errors.Is(err, errUnknownSchema) && p.ctx.Err() == nil {
+		if e := e.cfg.Schemas.CatchUp(p.ctx); e == nil {
+			break
+		} else if !sleep(p.ctx, 200*time.Millisecond) {
+			return nil, e
+		}
+	}
+	if errors.Is(err, errUnknownSchema) {
+		return e.command(r)
+	}
+	return c, err
 }
 
 // forward writes a record that stands in the wrong partition to its own. It
@@ -107,7 +132,7 @@ func (e *Engine) command(r *kafka.Record) (*shard.Command, error) {
 	c := &shard.Command{Offset: r.Offset, Message: m, Key: m.Key()}
 	view, err := e.cfg.Catalogue.AggregateOf(m.Subject)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errUnknownSchema, err)
 	}
 	c.Topic = e.cfg.Topics.Events(view.Name)
 	switch m.Type {
@@ -128,7 +153,7 @@ func (e *Engine) command(r *kafka.Record) (*shard.Command, error) {
 	}
 	t, ok := e.cfg.Catalogue.Version(m.Schema)
 	if !ok {
-		return nil, fmt.Errorf("its schema %q is not registered", m.Schema)
+		return nil, fmt.Errorf("%w: %q", errUnknownSchema, m.Schema)
 	}
 	c.Publish = t.Outcome()
 	if c.Hash, err = e.cfg.Catalogue.CanonicalHash(m); err != nil {

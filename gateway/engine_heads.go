@@ -41,21 +41,28 @@ type lastRecord struct {
 
 func (e *Engine) headRecords(p *partition, c shard.Checkpoint) []kafka.Record {
 	records := make([]kafka.Record, 0, len(c.Heads)+1)
-	put := func(key string, value any) {
-		text, err := json.Marshal(value)
-		if err != nil {
-			panic(err) // structs of strings and numbers
-		}
+	put := func(key string, value []byte) {
 		records = append(records, kafka.Record{
-			Topic: e.cfg.Topics.Heads(), Partition: p.held.Partition, Key: []byte(key), Value: text, Headers: []kafka.Header{e.identity()},
+			Topic: e.cfg.Topics.Heads(), Partition: p.held.Partition, Key: []byte(key), Value: value, Headers: []kafka.Header{e.identity()},
 		})
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.Heads)) {
-		h := c.Heads[id]
-		put(string(id), headValue{Version: h.Version, Offset: h.Offset, Event: h.EventID()})
+		if h := c.Heads[id]; h.Exists() {
+			put(string(id), mustJSON(headValue{Version: h.Version, Offset: h.Offset, Event: h.EventID()}))
+		} else {
+			put(string(id), nil)
+		}
 	}
-	put(checkpointKey, checkpointValue{Events: maps.Clone(p.last)})
+	put(checkpointKey, mustJSON(checkpointValue{Events: maps.Clone(p.last)}))
 	return records
+}
+
+func mustJSON(value any) []byte {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // structs of strings and numbers
+	}
+	return text
 }
 
 func parseHead(value []byte) (shard.Head, error) {
@@ -73,10 +80,16 @@ func parseHead(value []byte) (shard.Head, error) {
 // headScan builds the heads of a partition from events, in the order of their offsets.
 type headScan struct {
 	heads   map[runtime.AggregateID]shard.Head
+	unsaved map[runtime.AggregateID]struct{} // told the aggregates of the records
 	last    map[string]lastRecord
 	topicID func(topic string) string
 	causes  func(runtime.Coordinates) // nil, or told the cause of each record
 	torn    map[runtime.AggregateID]string
+	open    map[runtime.AggregateID]string // commands whose last event has not come yet: what is missing
+}
+
+func newHeadScan(t *takeover) *headScan {
+	return &headScan{heads: t.heads, unsaved: t.unsaved, last: t.last, torn: t.torn, topicID: t.e.cfg.EventsID, open: map[runtime.AggregateID]string{}}
 }
 
 // add takes the next record of an events topic.
@@ -94,6 +107,13 @@ func (s *headScan) add(r *kafka.Record) error {
 	if m.Pos > 1 && (before.Command != key || int(before.Pos) != m.Pos-1) {
 		s.torn[id] = fmt.Sprintf("offset %d of %s is event %d of %d of its command, and the one before is missing", r.Offset, r.Topic, m.Pos, m.Count)
 	}
+	if missing := s.open[id]; missing != "" && m.Pos == 1 {
+		s.torn[id] = missing
+	}
+	delete(s.open, id)
+	if m.Pos < m.Count {
+		s.open[id] = fmt.Sprintf("offset %d of %s is event %d of %d of its command, and the next one is missing", r.Offset, r.Topic, m.Pos, m.Count)
+	}
 	version := before.Version
 	if m.Sequence > 0 {
 		if before.Exists() && m.Sequence != version+1 {
@@ -101,6 +121,7 @@ func (s *headScan) add(r *kafka.Record) error {
 		}
 		version = m.Sequence
 	}
+	s.unsaved[id] = struct{}{}
 	s.heads[id] = shard.Head{Version: version, Offset: r.Offset, Command: key, Pos: int32(pos)}
 	s.last[r.Topic] = lastRecord{TopicID: s.topicID(r.Topic), Offset: r.Offset, Event: m.ID}
 	if s.causes != nil {
@@ -108,3 +129,6 @@ func (s *headScan) add(r *kafka.Record) error {
 	}
 	return nil
 }
+
+// end says that no record follows: what is not whole now never will be.
+func (s *headScan) end() { maps.Copy(s.torn, s.open) }

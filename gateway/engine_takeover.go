@@ -53,12 +53,17 @@ type takeover struct {
 	asides   []shard.Aside
 	asideEnd int64
 	heads    map[runtime.AggregateID]shard.Head
+	unsaved  map[runtime.AggregateID]struct{} // whose head in the heads topic is not, or may not be, the one in heads
 	last     map[string]lastRecord
 	torn     map[runtime.AggregateID]string
 	events   int
 }
 
 func (t *takeover) run(ctx context.Context) error {
+	// 0. Every aggregate there is: its events may have a topic of their own.
+	if err := t.e.cfg.Schemas.CatchUp(ctx); err != nil {
+		return err
+	}
 	topics := t.eventTopics()
 	// 1. End what dead writers left open.
 	for _, topic := range append([]string{t.e.cfg.Topics.Heads(), t.e.cfg.Topics.Parked()}, topics...) {
@@ -216,35 +221,55 @@ func (t *takeover) readCommands(ctx context.Context) error {
 // not fit the log.
 func (t *takeover) readHeads(ctx context.Context) error {
 	t.forgetHeads()
-	if t.missing {
-		return nil // the events are read from their beginning anyway, for the position
-	}
 	n, topic := t.p.held.Partition, t.e.cfg.Topics.Heads()
 	ends, err := t.e.cfg.Takeover.Watermarks(ctx, topic, n)
 	if err != nil {
 		return err
 	}
 	var checkpoint checkpointValue
+	var unusable error
+	known := map[runtime.AggregateID]struct{}{} // whoever has a record there, of whatever value
 	err = t.e.cfg.Takeover.Scan(ctx, topic, n, ends.Low, ends.High, takeoverStall, func(r kafka.Record) error {
 		if string(r.Key) == checkpointKey {
 			checkpoint = checkpointValue{}
-			return json.Unmarshal(r.Value, &checkpoint)
+			if err := json.Unmarshal(r.Value, &checkpoint); err != nil {
+				unusable = fmt.Errorf("offset %d of %s: %w", r.Offset, topic, err)
+			}
+			return nil
+		}
+		id := runtime.AggregateID(r.Key)
+		known[id] = struct{}{}
+		if r.Value == nil {
+			delete(t.heads, id)
+			return nil
 		}
 		h, err := parseHead(r.Value)
-		if err == nil {
-			t.heads[runtime.AggregateID(r.Key)] = h
+		if err != nil {
+			unusable = fmt.Errorf("offset %d of %s: %w", r.Offset, topic, err)
+			return nil
 		}
-		return err
+		t.heads[id] = h
+		return nil
 	})
-	if err == nil {
+	if err != nil {
+		return err
+	}
+	if err = unusable; err == nil {
 		err = t.checkCheckpoint(ctx, checkpoint)
 	}
 	if ctx.Err() != nil {
 		return err
 	}
+	if t.missing {
+		// The events are read from their beginning, for the position.
+		t.forgetHeads()
+		t.unsaved = known
+		return nil
+	}
 	if err != nil {
 		t.e.cfg.Log.Warn("the checkpoint of the heads cannot be used; they are rebuilt from all events", "partition", n, "err", err)
 		t.forgetHeads()
+		t.unsaved = known // the next checkpoint makes all of them right
 		return nil
 	}
 	if checkpoint.Events != nil {
@@ -255,6 +280,7 @@ func (t *takeover) readHeads(ctx context.Context) error {
 
 func (t *takeover) forgetHeads() {
 	t.heads, t.last, t.torn = map[runtime.AggregateID]shard.Head{}, map[string]lastRecord{}, map[runtime.AggregateID]string{}
+	t.unsaved = map[runtime.AggregateID]struct{}{}
 }
 
 // checkCheckpoint holds a checkpoint against the log: the same topic, and the
@@ -296,7 +322,7 @@ func (t *takeover) readEvents(ctx context.Context, topic string) error {
 	if err != nil {
 		return err
 	}
-	scan := headScan{heads: t.heads, last: t.last, torn: t.torn, topicID: t.e.cfg.EventsID}
+	scan := newHeadScan(t)
 	if t.missing {
 		scan.causes = func(c runtime.Coordinates) {
 			if c.Topic == t.e.cfg.Topics.Commands() && c.Partition == n && c.Offset >= t.position.Offset {
@@ -308,7 +334,7 @@ func (t *takeover) readEvents(ctx context.Context, topic string) error {
 	if last, ok := t.last[topic]; ok {
 		from = last.Offset + 1
 	}
-	return t.e.cfg.Takeover.Scan(ctx, topic, n, from, ends.High, takeoverStall, func(r kafka.Record) error {
+	err = t.e.cfg.Takeover.Scan(ctx, topic, n, from, ends.High, takeoverStall, func(r kafka.Record) error {
 		t.events++
 		if err := scan.add(&r); err != nil {
 			t.e.cfg.Metrics.unreadable.Inc()
@@ -316,12 +342,14 @@ func (t *takeover) readEvents(ctx context.Context, topic string) error {
 		}
 		return nil
 	})
+	scan.end()
+	return err
 }
 
 // start makes the shard and begins to read its commands.
 func (t *takeover) start(ctx context.Context) error {
 	e, p := t.e, t.p
-	r := shard.Restored{Position: t.position, Asides: t.asides, AsideEnd: t.asideEnd, Heads: t.heads}
+	r := shard.Restored{Position: t.position, Asides: t.asides, AsideEnd: t.asideEnd, Heads: t.heads, Unsaved: t.unsaved, Since: t.events}
 	if t.missing {
 		slices.Sort(r.Position.Done)
 		r.Position.Done = slices.Compact(r.Position.Done)

@@ -111,8 +111,11 @@ func TestConnectionsAreLimited(t *testing.T) {
 		t.Fatalf("%d of %d places are taken by an open connection", len(slots), cap(slots))
 	}
 	first.Close()
-	first.Close() // a second close gives no second place
 	c := <-second
+	first.Close() // a second close gives no second place
+	if n := len(l.(*limitedListener).slots); n != 1 {
+		t.Errorf("%d places are taken by one open connection", n)
+	}
 	ended := make(chan error)
 	go func() {
 		_, err := l.Accept()

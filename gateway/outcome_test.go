@@ -156,18 +156,24 @@ func TestNoncesAreRememberedForTheWholeWindow(t *testing.T) {
 	t.Parallel()
 	now := testTime
 	s := newInternalSigner([][]byte{testSecret}, func() time.Time { return now })
-	// Signed by a clock that is ahead, so that its time is accepted longest.
-	ahead := newInternalSigner([][]byte{testSecret}, func() time.Time { return testTime.Add(internalWindow) })
-	r := httptest.NewRequest("POST", "http://gateway:1/x", nil)
-	ahead.sign(r, nil)
-	if err := s.verify(r, nil); err != nil {
-		t.Fatal(err)
+	// A clock that is ahead, so that its times are accepted longest.
+	ahead := newInternalSigner([][]byte{testSecret}, func() time.Time { return now.Add(internalWindow) })
+	call := func() *http.Request {
+		r := httptest.NewRequest("POST", "http://gateway:1/x", nil)
+		ahead.sign(r, nil)
+		if err := s.verify(r, nil); err != nil {
+			t.Fatal(err)
+		}
+		return r
 	}
+	call() // begins a set of nonces, so that the next one comes near its end
+	now = now.Add(internalWindow)
+	r := call()
 	for range 70 {
 		now = now.Add(time.Second)
-		s.verify(httptest.NewRequest("POST", "http://gateway:1/x", nil), nil)
+		call()
 		if err := s.verify(r, nil); err == nil {
-			t.Fatalf("the same call is taken again after %s", now.Sub(testTime))
+			t.Fatalf("the same call is taken again after %s", now.Sub(testTime)-internalWindow)
 		}
 	}
 }
@@ -314,6 +320,24 @@ func TestAnOwnerWithAnotherSecretIsNamed(t *testing.T) {
 	asked.call("GET", "/v1/aggregates/checking:1", "").wantProblem(t, problemOwnerUnreachable, settingInternalKeys)
 }
 
+func TestAnUnreadableOutcomeCostsTheOthersNothing(t *testing.T) {
+	t.Parallel()
+	b := newHTTPBench(t)
+	n, err := b.waiters.add("checking:1", time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"outcomes":[{"entity":"x","status":"done"},{"nonce":%q,"entity":"checking:1","status":"done"}]}`, n.waiter.Nonce)
+	b.callAt(b.internal.URL, "POST", outcomePostPath, body, jsonType).wantStatus(t, 204)
+	if o := <-n.outcome; o.Status != OutcomeDone {
+		t.Errorf("got %+v", o)
+	}
+	if b.counter("evento_outcomes_received_total", "unreadable") != 1 {
+		t.Error("the other is not counted")
+	}
+	b.callAt(b.internal.URL, "POST", outcomePostPath, `{`, jsonType).wantProblem(t, problemMalformed)
+}
+
 func FuzzOutcomeBatch(f *testing.F) {
 	f.Add([]byte(`{"outcomes":[{"nonce":"n","entity":"a:1","status":"done","events":[{"data":"AQI=","at":"t/0/1"}]}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -322,7 +346,7 @@ func FuzzOutcomeBatch(f *testing.F) {
 			return
 		}
 		for i, o := range outcomes {
-			if o == nil || !o.Status.Final() || toOutcomeWire(wires[i].Nonce, o).Entity != wires[i].Entity {
+			if !o.Status.Final() || toOutcomeWire(wires[i].Nonce, o).Entity != wires[i].Entity {
 				t.Errorf("read as %+v", o)
 			}
 		}

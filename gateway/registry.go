@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/evento-oss/evento/internal/avro"
@@ -30,11 +31,15 @@ type Registry struct {
 	log     *slog.Logger
 
 	turn chan struct{} // one registration at a time in this process
+
+	mu   sync.Mutex    // guards what follows
+	end  int64         // offset after the last record of the topic that has been taken
+	news chan struct{} // closed when end moves
 }
 
 // NewRegistry returns a registry that knows nothing yet: [Registry.Run] reads it.
 func NewRegistry(topics kafka.Topics, catalogue *avro.Catalogue, reader *kafka.Reader, producer *kafka.Producer, ensure func(context.Context, []string) error, changed func(), log *slog.Logger) *Registry {
-	return &Registry{topics: topics, catalogue: catalogue, reader: reader, producer: producer, ensure: ensure, changed: changed, log: log, turn: make(chan struct{}, 1)}
+	return &Registry{topics: topics, catalogue: catalogue, reader: reader, producer: producer, ensure: ensure, changed: changed, log: log, turn: make(chan struct{}, 1), news: make(chan struct{})}
 }
 
 // Run follows the topic until ctx ends. caughtUp is called once, when all that
@@ -42,13 +47,46 @@ func NewRegistry(topics kafka.Topics, catalogue *avro.Catalogue, reader *kafka.R
 func (r *Registry) Run(ctx context.Context, caughtUp func()) error {
 	ready := false
 	return r.reader.Follow(ctx, r.topics.Schemas(), func(record kafka.Record) {
-		if r.take(record) && ready {
+		taken := r.take(record)
+		r.moved(record.Offset + 1)
+		if taken && ready {
 			r.changed()
 		}
 	}, func() {
 		ready = true
 		caughtUp()
 	})
+}
+
+func (r *Registry) moved(end int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end = end
+	close(r.news)
+	r.news = make(chan struct{})
+}
+
+// CatchUp waits until everything that stands in the schemas topic now is in the
+// catalogue. Whoever meets a schema that he does not know asks for this before
+// he says so: another gateway may have registered it a moment ago.
+func (r *Registry) CatchUp(ctx context.Context) error {
+	_, _, high, err := r.reader.Watermarks(ctx, r.topics.Schemas(), 0)
+	if err != nil {
+		return fmt.Errorf("end of the schemas topic: %w", err)
+	}
+	for {
+		r.mu.Lock()
+		end, news := r.end, r.news
+		r.mu.Unlock()
+		if end >= high {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return fmt.Errorf("schemas topic read up to offset %d of %d: %w", end, high, context.Cause(ctx))
+		}
+	}
 }
 
 // take adds one record of the topic and says whether it was a schema.

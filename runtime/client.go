@@ -3,6 +3,7 @@ package runtime
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"crypto/rand"
 )
 
 // pathDescribe follows a function's URL to ask for its description.
@@ -28,6 +27,7 @@ const (
 	maxProblem     = 4 << 10  // bytes of an answer that is an error, for its message
 	idlePerHost    = 256      // connections kept to one function
 	connectTimeout = 5 * time.Second
+	callTimeout    = time.Minute // of a call whose context has no deadline
 )
 
 // ClientOptions are what a [Client] may be told. The zero value is fine.
@@ -89,7 +89,7 @@ func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
 // it is unknown. When the function has another, it runs nothing and the error is
 // a [*DescriptionChanged]. Any other error is a [*CallError]: then the function
 // may have run or not, and calling again is always right. The deadline of ctx
-// travels with the call; without one the function's own limit holds.
+// travels with the call; without one it is a minute, and the function's own limit holds.
 func (c *Client) Invoke(ctx context.Context, url string, built Fingerprint, in []Invocation) ([]Result, Fingerprint, error) {
 	q := request{built: built, items: in}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -155,6 +155,11 @@ func (c *Client) Describe(ctx context.Context, url string) (Description, error) 
 
 // send makes one request and reads its answer whole.
 func (c *Client) send(ctx context.Context, method, target string, body []byte, header func(http.Header)) (*http.Response, []byte, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, failed(0, err)

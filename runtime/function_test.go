@@ -312,6 +312,22 @@ func TestAnExecutionKeepsWhatWasDoneBeforeTheTrouble(t *testing.T) {
 	}
 }
 
+// A state that takes long to write is not kept after each step. Then a command
+// that hangs is not blamed on the first step that is missing in the answer.
+func TestALateExecutionBlamesTheRightCommand(t *testing.T) {
+	f := basket.AggregateFunction(stuck(t), aggregator{}).Function
+	in := invocation(runtime.KindExecute, add(t, f, "a", 1), add(t, f, "b", 1), add(t, f, "c", 1), add(t, f, "stuck", 1))
+	large := message(t, f, "", "basket:1", &basket.Basket{Notes: map[string]string{"large": strings.Repeat("x", 8<<20)}})
+	in.StateSchema, in.State = large.Schema, large.Data
+	r := ask(t, serve(t, f, runtime.Config{ExecTimeout: time.Second}), in)[0]
+	if len(r.Steps) == 0 || len(r.Steps) > 3 {
+		t.Fatalf("%d steps, want 1 to 3", len(r.Steps))
+	}
+	if blamed := r.Failure != nil; blamed != (len(r.Steps) == 3) {
+		t.Errorf("%d of 3 steps are in the answer, and its failure is %v", len(r.Steps), r.Failure)
+	}
+}
+
 func TestADeadlineOfTheCallerTravels(t *testing.T) {
 	asked := make(chan time.Duration, 1)
 	f := basket.HandlerFunction(handler{before: func(ctx runtime.HandlerContext, _ *basket.Basket, _ string) ([]basket.Event, error) {

@@ -24,8 +24,9 @@ type keeper struct {
 	at     time.Time     // of it
 }
 
-// due says whether the state is to be kept after a step.
-func (k *keeper) due() bool { return k.kept == 0 || time.Since(k.at) >= keepShare*k.cost }
+// due says whether the state is to be kept after a step. It is after the first
+// one, since nothing was kept at the beginning of time.
+func (k *keeper) due() bool { return time.Since(k.at) >= keepShare*k.cost }
 
 // keep encodes the state after the steps.
 func (k *keeper) keep(steps []ResultStep, state Record) *Failure {

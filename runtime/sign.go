@@ -121,7 +121,7 @@ func verify(keys []Key, header, method, audience string, now time.Time, body []b
 	case !ok:
 		return errors.New("the signature is wrong: caller and function have different keys, or the body was changed on the way")
 	case audience != "" && theirs != audience:
-		return fmt.Errorf("the call is signed for %q, this is %q", theirs, audience)
+		return fmt.Errorf("the call is signed for %q, this is %q; where its URL has another name than it, set EVENTO_FUNCTION", theirs, audience)
 	}
 	if age := now.Sub(time.Unix(seconds, 0)); age > signatureWindow || age < -signatureWindow {
 		return fmt.Errorf("the call was signed %s ago by the caller's clock, outside %s; set both clocks", age.Truncate(time.Second), signatureWindow)

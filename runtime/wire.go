@@ -92,6 +92,11 @@ func (w *wire) decodeRequest(body []byte) (request, error) {
 		if in.Version < 0 {
 			return request{}, fmt.Errorf("invocation %d (%q): version %d is negative", i+1, in.Id, in.Version)
 		}
+		for _, m := range in.Messages {
+			if m.Sequence < 0 {
+				return request{}, fmt.Errorf("message %q of invocation %d: sequence %d is negative", m.Id, i+1, m.Sequence)
+			}
+		}
 		if in.State_schema != "" {
 			q.items[i].StateSchema, q.items[i].State = DataSchema(in.State_schema), in.State
 		}

@@ -15,6 +15,11 @@ import (
 	"github.com/evento-oss/evento/runtime"
 )
 
+// maxExpression is the greatest length of an expression in bytes: to parse
+// nothing but brackets takes the library time with the cube of their number,
+// a second and a half for as many.
+const maxExpression = 2048
+
 // newExpression compiles a cesql filter.
 func newExpression(text, field string, p *problems) filter {
 	names, err := cesqlNames(text)
@@ -87,6 +92,9 @@ func sampleMessage() *runtime.Message {
 // lexer drops characters that it does not know and prints a line about them;
 // here they are an error.
 func cesqlNames(text string) ([]string, error) {
+	if len(text) > maxExpression {
+		return nil, fmt.Errorf("the expression has %d bytes, more than the limit of %d", len(text), maxExpression)
+	}
 	lexer := gen.NewCESQLParserLexer(cesql.NewCaseChangingStream(antlr.NewInputStream(text), true))
 	lexer.RemoveErrorListeners()
 	var bad lexerErrors

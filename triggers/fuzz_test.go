@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 
+	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
+
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -39,6 +41,35 @@ func FuzzStack(f *testing.F) {
 			t.Errorf("refused without a problem: %v", err)
 		}
 		ask(t, loaded.Triggers)
+	})
+}
+
+// FuzzExpression: a cesql expression that is taken can be evaluated, and says
+// of a type what it says of every message of the type.
+func FuzzExpression(f *testing.F) {
+	for _, text := range []string{"type LIKE 'A.%' AND EXISTS sequence", "type = = 1", "subject", "INT(sequence) / 0 = 1", "type IN ('a', \"b\")", "LEFT(id, -1) = 'é'", "NOT TRUE XOR -1 < 2 $"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 64 {
+			return // the library's parser is slow
+		}
+		p := &problems{}
+		checkExpressions([]eventingv1.SubscriptionsAPIFilter{{CESQL: text}}, "", p)
+		spec := &eventingv1.TriggerSpec{Filters: []eventingv1.SubscriptionsAPIFilter{{CESQL: text}}}
+		if len(p.list) > 0 || eventingv1.ValidateCESQLExpression(knativeContext(), text) != nil {
+			return
+		}
+		m := newMatcher(newFilter(spec, p))
+		if len(p.list) > 0 {
+			return
+		}
+		for _, message := range []*runtime.Message{{Type: "A.B"}, sampleMessage()} {
+			whole := m.filter.pass(m.ctx, newView(message))
+			if v := m.byType(message.Type); v == passes && !whole || v == fails && whole {
+				t.Errorf("%q: the type says %v, the message %v", text, v, whole)
+			}
+		}
 	})
 }
 

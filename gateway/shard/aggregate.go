@@ -66,6 +66,11 @@ func (a *aggregate) base() State {
 // batched says whether some of its results are in the open transaction.
 func (a *aggregate) batched() bool { return len(a.tail) > 0 && a.tail[0].stage == batched }
 
+// unbatched says whether it has a result that is in no transaction yet.
+func (a *aggregate) unbatched() bool {
+	return len(a.tail) > 0 && a.tail[len(a.tail)-1].stage == computed
+}
+
 // pump lets an aggregate go on as far as it can: load, decide, call.
 func (s *Shard) pump(now time.Time, agg *aggregate) {
 	for agg.broken == "" && agg.call == 0 && !agg.checking {

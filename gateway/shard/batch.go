@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -100,17 +101,7 @@ func (s *Shard) Take(now time.Time, max, maxBytes int) *Batch {
 	}
 	s.ready = s.ready[n:]
 
-	for _, e := range s.asideWanted {
-		if e.stage >= computed {
-			if e.aside == asideWanted {
-				e.aside = asideNone // it has a result: the next transaction ends it
-			}
-			e.asideChanged = false
-			continue
-		}
-		s.putAside(b, e, after)
-	}
-	s.asideWanted = nil
+	s.takeAsides(b, after)
 	b.tombstones, s.tombstones = s.tombstones, nil
 	for _, offset := range b.tombstones {
 		b.Records = append(b.Records, BatchRecord{Kind: AsideRecord, Offset: offset})
@@ -121,6 +112,53 @@ func (s *Shard) Take(now time.Time, max, maxBytes int) *Batch {
 	}
 	s.batch = b
 	return b
+}
+
+// takeAsides adds the set-aside records that are wanted to a batch.
+func (s *Shard) takeAsides(b *Batch, after *offsets) {
+	wanted := s.asideWanted
+	s.asideWanted = nil
+	for _, e := range slices.Backward(wanted) { // the last one of a queue takes those before it along
+		switch {
+		case e.stage >= computed:
+			if e.aside == asideWanted {
+				e.aside = asideNone // it has a result: the next transaction ends it
+			}
+			e.asideChanged = false
+		case e.aside == asideRecorded:
+			s.putAside(b, e, after)
+		case e.aside != asideWanted:
+			// it went along
+		case e.agg.unbatched():
+			s.asideWanted = append(s.asideWanted, e) // those before it end first
+		default:
+			s.putAsideInOrder(b, e, after)
+		}
+	}
+	slices.Reverse(s.asideWanted)
+}
+
+// putAsideInOrder sets e aside, and those before it of its aggregate: a takeover
+// restores what is set aside before it reads on, so that whoever stood before e
+// and were read again would come after it.
+func (s *Shard) putAsideInOrder(b *Batch, e *entry, after *offsets) {
+	last := e
+	if e.behind != nil {
+		last = e.behind
+	}
+	if last.stage < computed {
+		for _, before := range e.agg.queue.all() {
+			if before.aside == asideNone || before.aside == asideWanted {
+				s.putAside(b, before, after)
+			}
+			if before == last {
+				break
+			}
+		}
+	}
+	if e.aside != asideBatched {
+		s.putAside(b, e, after)
+	}
 }
 
 // putAside adds the set-aside record of e to a batch.
@@ -141,8 +179,8 @@ func (s *Shard) position(b *Batch, after *offsets) (int64, string) {
 		}
 		moved := 0
 		for offset := after.low; offset < after.next && moved < 256; offset++ {
-			if e := s.entries[offset]; e != nil && !after.finished(offset) && e.stage < computed && e.cmd.Order == nil && e.aside == asideNone {
-				s.putAside(b, e, after)
+			if e := s.entries[offset]; e != nil && !after.finished(offset) && e.stage < computed && e.cmd.Order == nil && e.aside == asideNone && !e.agg.unbatched() {
+				s.putAsideInOrder(b, e, after)
 				moved++
 			}
 		}
@@ -307,7 +345,7 @@ func (a *aggregate) copy() Snapshot {
 // take makes a result the committed state of its aggregate and returns its outcome.
 func (s *Shard) take(b *Batch, r result, offsets []int64) Outcome {
 	e, snapshot := r.entry, &r.entry.agg.snapshot
-	o := Outcome{Status: Done, Attempts: e.attempts}
+	o := Outcome{Status: Done}
 	refused := true
 	for i := r.first; i < r.first+r.records; i++ {
 		m := b.Records[i].Message
@@ -331,7 +369,7 @@ func (s *Shard) take(b *Batch, r result, offsets []int64) Outcome {
 	s.sinceHeads += r.records
 	switch {
 	case e.verdict != nil && e.verdict.parked != nil:
-		o.Status, o.Reason = ParkedS, e.verdict.parked.Reason
+		o.Status, o.Reason, o.Attempts = ParkedS, e.verdict.parked.Reason, e.verdict.parked.Attempts
 	case e.verdict != nil:
 		o.Status, o.Reason = Rejected, e.verdict.rejected.Code+": "+e.verdict.rejected.Reason
 	default:

@@ -36,11 +36,12 @@ type entry struct {
 	reason   string // why it has no outcome yet
 	function string // that the reason is about
 
-	// verdict is the platform's own decision; it outlives a roll-back.
+	// verdict is the platform's own decision. That a command is parked outlives a roll-back.
 	verdict *verdict
 	// step is the computed result, valid in stages computed and batched.
 	step *Step
 
+	behind  *entry   // the command whose outcome it waits for, if it is not in the queue itself
 	repeats []*entry // the same command again, waiting for this one's outcome
 
 	confirmed bool // its hash is known to be another command's: it is new

@@ -246,6 +246,7 @@ func (s *Shard) obey(now time.Time, e *entry) {
 		return
 	}
 	target.verdict = &verdict{parked: &Parked{Reason: dropReason(order), Attempts: target.attempts, Function: target.function}}
+	e.behind = target
 	target.repeats = append(target.repeats, e)
 	agg.queue.remove(target)
 	agg.queue.unshift([]*entry{target})
@@ -266,6 +267,9 @@ func (s *Shard) rollBack(agg *aggregate) {
 	s.dropCheck(agg)
 	for _, e := range agg.tail {
 		e.stage, e.step = waiting, nil
+		if e.verdict != nil && e.verdict.rejected != nil {
+			e.verdict = nil // it was about a state that never was
+		}
 		s.arrivals = append(s.arrivals, e)
 	}
 	agg.queue.unshift(agg.tail)

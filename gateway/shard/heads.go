@@ -10,7 +10,7 @@ func (s *Shard) HeadsDue() bool { return s.sinceHeads >= HeadsEvery && s.batch =
 
 // Checkpoint is a set of changed heads, and the position to commit beside them.
 type Checkpoint struct {
-	Heads    map[runtime.AggregateID]Head
+	Heads    map[runtime.AggregateID]Head // one that does not exist is to be deleted
 	Offset   int64
 	Metadata string
 }

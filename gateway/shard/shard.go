@@ -58,6 +58,10 @@ type Restored struct {
 	AsideEnd int64   // high watermark of the parked topic's partition, taken before Asides was read
 	Asides   []Aside // live set-aside records with their commands, ascending by offset
 	Heads    map[runtime.AggregateID]Head
+	// Unsaved are the aggregates whose head is not in the heads topic as it is in
+	// Heads (or is there, and not in Heads): the next checkpoint writes them.
+	Unsaved map[runtime.AggregateID]struct{}
+	Since   int // records of the events topics that were read for that
 	// SuspectBelow is the offset below which commands may have been in a call when
 	// the former owner died: 0 after a clean stop.
 	SuspectBelow int64
@@ -108,13 +112,16 @@ func New(now time.Time, cfg Config, r Restored) *Shard {
 	s := &Shard{
 		cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Partition))),
 		offsets: newOffsets(r.Position), suspect: r.SuspectBelow,
-		heads: r.Heads, dirtyHeads: map[runtime.AggregateID]struct{}{},
+		heads: r.Heads, dirtyHeads: r.Unsaved, sinceHeads: r.Since,
 		aggregates: map[runtime.AggregateID]*aggregate{}, entries: map[int64]*entry{},
 		asideLive: map[int64]int64{}, checks: map[uint64]*entry{},
 		calls: map[uint64]*aggregate{}, limit: MaxBatch, asideEnd: r.AsideEnd,
 	}
 	if s.heads == nil {
 		s.heads = map[runtime.AggregateID]Head{}
+	}
+	if s.dirtyHeads == nil {
+		s.dirtyHeads = map[runtime.AggregateID]struct{}{}
 	}
 	s.idle.init()
 	s.asideOrder.restore(r.Asides)
@@ -181,6 +188,7 @@ func (s *Shard) enqueue(now time.Time, e *entry) {
 			s.rest(agg)
 			return
 		}
+		e.behind = first
 		first.repeats = append(first.repeats, e)
 		return
 	}

@@ -120,3 +120,14 @@ func TestSameValue(t *testing.T) {
 		t.Errorf("another type gave %v, %v", same, err)
 	}
 }
+
+// Only the newer can read the older here, whichever comes first.
+func TestSameValueBringsTheOlderToTheNewer(t *testing.T) {
+	c, schemas := catalogueOf(t, record(`{"name":"old","type":"string"}`), record(`{"name":"new","type":"string","aliases":["old"]}`))
+	for _, order := range [][2]int{{0, 1}, {1, 0}} {
+		same, err := c.SameValue(schemas[order[0]], []byte("\x02x"), schemas[order[1]], []byte("\x02x"))
+		if err != nil || !same {
+			t.Errorf("%v: SameValue returned %v, %v", order, same, err)
+		}
+	}
+}

@@ -155,3 +155,23 @@ func TestPrefixOfAnotherTypeIsRefused(t *testing.T) {
 		t.Errorf("Add returned %v", err)
 	}
 }
+
+// After a roll-back and in any order of the topic, the highest version of a
+// fingerprint stands.
+func TestAnOlderRegistrationDoesNotReplaceANewer(t *testing.T) {
+	c := bank(t)
+	typ, _ := c.Type("CreditAccount.CardCharged")
+	newer, older := typ.Register(now), typ.Register(now)
+	newer.Version = 3
+	newer.Text = strings.Replace(newer.Text, `"name":"merchant"`, `"name":"merchant","doc":"new"`, 1)
+	older.Version = 2
+	older.Text = strings.Replace(older.Text, `"name":"merchant"`, `"name":"merchant","doc":"old"`, 1)
+	add(t, c, newer)
+	add(t, c, older)
+	if got, _ := c.Type("CreditAccount.CardCharged"); got.Version != 3 || !strings.Contains(got.Text, `"doc":"new"`) {
+		t.Errorf("the newest is version %d: %s", got.Version, got.Text)
+	}
+	if all := c.Versions("CreditAccount.CardCharged"); len(all) != 1 {
+		t.Errorf("there are %d versions", len(all))
+	}
+}

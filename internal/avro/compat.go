@@ -29,8 +29,9 @@ func AllowBackwardOnly() CheckOption { return func(o *checkOptions) { o.backward
 //     deployed one by one.
 //   - The root reads all earlier versions (BACKWARD_TRANSITIVE) since the last
 //     one that says "rebuild", unless it says so itself.
-//   - Nowhere may a field change its logical type, precision, scale or default;
-//     enums only grow at the end.
+//   - Nowhere may a field change its logical type, precision, scale or default,
+//     or become a string from bytes; enums only grow at the end. A root that
+//     says "rebuild" may.
 //   - The kind of a name, the prefix of an entity, the target of a command and
 //     the entity of an event never change; prefixes are unique in the installation.
 //
@@ -231,6 +232,13 @@ func (k *comparison) meaning(t *Type, old *version) {
 					Do:   "keep all symbols in their order and add new ones at the end",
 				})
 			}
+		case was.form == formBytes && is.form == formString, was.form == formString && is.form == formBytes && t.Kind != KindRoot:
+			// Avro lets each be read as the other, and fails on the first value that is no text.
+			k.report(Problem{
+				Type: string(t.Name), Field: path, Rule: "bytes-as-string",
+				What: fmt.Sprintf("%s in version %d is now %s, and bytes that are not UTF-8 cannot be read as a string", was.name, old.Version, is.name),
+				Do:   "add a new field",
+			})
 		case was.form == is.form:
 			walk(was.elem, is.elem, path)
 		}

@@ -14,6 +14,10 @@ import (
 // MaxJSON is the greatest length in bytes of the JSON that [Catalogue.FromJSON] reads.
 const MaxJSON = 1 << 20
 
+// maxEncoded bounds what JSON grows to in bytes: a list of {} may stand for
+// many times its length in defaults.
+const maxEncoded = 4 * MaxJSON
+
 // fromJSON reads JSON for the shape in one pass and returns its canonical
 // encoding. Keys may come in any order; unknown and repeated ones are refused,
 // missing ones take the field's default. The T of a nullable field may be
@@ -40,7 +44,7 @@ type jsonReader struct {
 }
 
 func (p *jsonReader) value(s *shape, depth int) bool {
-	if depth > maxDepth {
+	if depth >= maxDepth && (s.form == formRecord || s.form == formArray || s.form == formMap) {
 		return p.fail(tooDeep)
 	}
 	switch s.form {
@@ -157,6 +161,9 @@ func (p *jsonReader) record(s *shape, depth int) bool {
 			p.out = append(p.out, p.out[at.from:at.to]...)
 		case f.preset != nil:
 			p.out = append(p.out, f.preset...)
+			if len(p.out) > maxEncoded {
+				return p.fail("with its defaults the value takes more than 4 MiB")
+			}
 		default:
 			p.fail("the field is missing and has no default")
 			return p.at(f.name)

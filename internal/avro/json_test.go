@@ -255,7 +255,7 @@ func TestJSONIsRefused(t *testing.T) {
 		{`{"o":{"string":"x","y":1}}`, "o", "after the value of the union's branch"},
 		{`{"or":{"K.R":{"x":1},"x":2}}`, "or", "after the value of the union's branch"},
 		{`{"or":{"R":{"x":1}}}`, "or.R", "no such field in K.R"},
-		{strings.Repeat(`{"self":`, 300) + "null" + strings.Repeat("}", 300), strings.TrimSuffix(strings.Repeat("self.", 257), "."), "more than 256 levels"},
+		{strings.Repeat(`{"self":`, 300) + "null" + strings.Repeat("}", 300), strings.TrimSuffix(strings.Repeat("self.", 256), "."), "more than 256 levels"},
 		{strings.Repeat("[", 1<<19), "", "found an array where an object"},
 		{`{"s":"` + strings.Repeat("a", MaxJSON) + `"}`, "", "more than the limit of 1048576"},
 	} {
@@ -298,5 +298,33 @@ func TestOrderOfKeysDoesNotMatter(t *testing.T) {
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s gave %x, %v, want %x", text, got, err, want)
 		}
+	}
+}
+
+// Bytes and JSON have the same limit.
+func TestDepth(t *testing.T) {
+	c, _ := catalogueOf(t, recursive)
+	for depth, good := range map[int]bool{256: true, 257: false} {
+		text := strings.Repeat(`{"next":`, depth-1) + `{"next":null}` + strings.Repeat("}", depth-1)
+		data, d, err := c.FromJSON("N.H", []byte(text))
+		if (err == nil) != good {
+			t.Errorf("depth %d: %v", depth, err)
+		}
+		if !good {
+			data = append(bytes.Repeat([]byte{2}, depth-1), 0)
+			d = schemaOf(t, c, "N.H")
+		}
+		if err := c.Validate(d, data); (err == nil) != good {
+			t.Errorf("bytes of depth %d: %v", depth, err)
+		}
+	}
+}
+
+func TestJSONDoesNotGrowWithoutBound(t *testing.T) {
+	c, _ := catalogueOf(t, record(`{"name":"a","type":{"type":"array","items":{"type":"record","name":"Q","fields":[{"name":"s","type":"string","default":"`+strings.Repeat("x", 1000)+`"}]}}}`))
+	text := `{"a":[` + strings.Repeat("{},", 10_000) + `{}]}`
+	var bad *DataError
+	if _, _, err := c.FromJSON("N.R", []byte(text)); !errors.As(err, &bad) || !strings.Contains(bad.Reason, "more than 4 MiB") {
+		t.Errorf("FromJSON returned %v", err)
 	}
 }

@@ -142,6 +142,7 @@ func TestLintRules(t *testing.T) {
 		{"contains itself inside another", extra(`{"type":"record","name":"P","namespace":"Shop","evento":{"kind":"value"},"fields":[{"name":"a","type":{"type":"record","name":"Q","fields":[{"name":"p","type":"P"}]}}]}`), "P.a recursion"},
 		{"enum without default", [2]string{`,"default":"OTHER"},` + "\n", `},` + "\n"}, "Size enum-default"},
 		{"enum with a late default", [2]string{`["OTHER","SMALL"]`, `["SMALL","OTHER"]`}, "Size enum-default"},
+		{"enum with a symbol that is no name", [2]string{`["OTHER","SMALL"]`, `["OTHER","VERY SMALL"]`}, "Size enum-symbols"},
 		{"enum without symbols", [2]string{`["OTHER","SMALL"]`, `[]`}, "Size enum-symbols"},
 		{"fixed too large", field(`{"name":"why","type":{"type":"fixed","name":"F","size":4611686018427387904}}`), "F fixed-size"},
 		{"fixed of nothing", field(`{"name":"why","type":{"type":"fixed","name":"F","size":0}}`), "F fixed-size"},

@@ -174,15 +174,18 @@ func (l *linter) identity(d *definition) {
 }
 
 func (l *linter) enum(d *definition) {
+	at := site{d: d}
 	symbols, _ := d.values["symbols"].([]any)
 	fallback, ok := d.values["default"].(string)
 	switch {
 	case len(symbols) == 0:
-		l.report(site{d: d}, "enum-symbols", "the enum has no symbols", "list them, the default first")
+		l.report(at, "enum-symbols", "the enum has no symbols", "list them, the default first")
 	case !ok:
-		l.report(site{d: d}, "enum-default", "the enum has no default", `begin its symbols with one like "UNKNOWN" or "OTHER" and make it the default, for readers that do not know a later symbol`)
+		l.report(at, "enum-default", "the enum has no default", `begin its symbols with one like "UNKNOWN" or "OTHER" and make it the default, for readers that do not know a later symbol`)
+	case slices.ContainsFunc(symbols, func(v any) bool { s, _ := v.(string); return !validName(s) }):
+		l.report(at, "enum-symbols", fmt.Sprintf("not all symbols are names: %v", symbols), fmt.Sprintf("use letters, digits and '_', not first a digit, at most %d bytes", maxNameLength))
 	case symbols[0] != fallback:
-		l.report(site{d: d}, "enum-default", fmt.Sprintf("the default %q is not the first symbol, %v", fallback, symbols[0]), "put it first: in Go it is the zero value")
+		l.report(at, "enum-default", fmt.Sprintf("the default %q is not the first symbol, %v", fallback, symbols[0]), "put it first: in Go it is the zero value")
 	}
 }
 

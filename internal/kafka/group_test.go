@@ -172,6 +172,40 @@ func TestLastTransactionInsideRevocation(t *testing.T) {
 	}
 }
 
+// A partition does not go to its next owner while a transaction of it is open.
+func TestRebalanceWaitsForAnOpenTransaction(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Start(t)
+	in, out, group := k.Topic(t, "in", 2), k.Topic(t, "out", 2), k.Group("echo")
+	a := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:1", member: k.Opts(), writer: k.Opts()})
+	defer a.close()
+	held := a.join(2)
+	pass, err := a.group.fence.enter(t.Context(), []Held{held[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:2", member: k.Opts(), writer: k.Opts()})
+	defer b.close()
+	if err := b.group.Join(); err != nil {
+		t.Fatal(err)
+	}
+	a.holding(0) // OnRevoked has returned: now only the open transaction is waited for
+	kafkatest.Wait(t, 10*time.Second, func() error {
+		if a.group.Holds(held[0]) {
+			return errors.New("the term has not ended")
+		}
+		return nil
+	})
+	member, generation := a.group.reported()
+	if member != pass.member || generation != pass.generation {
+		t.Errorf("joined generation %d with a transaction of generation %d open", generation, pass.generation)
+	}
+	b.holding(0)
+	a.group.fence.leave(pass)
+	b.holding(1)
+	a.holding(1)
+}
+
 func TestOwnersAreFoundByAddress(t *testing.T) {
 	t.Parallel()
 	k := kafkatest.Start(t)
@@ -294,6 +328,37 @@ func TestPollEndsWithItsContextAndWithTheGroup(t *testing.T) {
 	}
 	if r := e.txns.Commit(t.Context(), oneRecord(out, h, 1, "x")); r.Outcome != Aborted || !errors.Is(r.Err, ErrClosed) {
 		t.Errorf("commit after close: %+v", r)
+	}
+}
+
+// Close comes back also when Kafka does not answer.
+func TestCloseWithoutKafka(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Start(t)
+	wire := kafkatest.NewWire()
+	defer wire.Thaw()
+	broken := append(k.Opts(), wire.Opt())
+	e := newEcho(t, echoConfig{in: k.Topic(t, "in", 1), out: k.Topic(t, "out", 1), group: k.Group("echo"), address: "127.0.0.1:1", member: broken, writer: broken})
+	e.join(1)
+	if err := e.txns.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wire.Freeze()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if err := e.group.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("close of the group: %v", err)
+	}
+	if err := e.txns.Close(t.Context()); err != nil {
+		t.Errorf("close of the transactor: %v", err)
+	}
+	e.look.Close()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if err := e.group.Close(ctx); err != nil {
+		t.Errorf("second close: %v", err)
 	}
 }
 

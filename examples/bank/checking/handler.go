@@ -2,6 +2,8 @@
 // which may be overdrawn up to a limit.
 package checking
 
+//go:generate go run github.com/evento-oss/evento/cmd/evento generate --schema ../schemas/CheckingAccount.avsc --out gen
+
 import (
 	"fmt"
 	"math"

@@ -2,6 +2,8 @@
 // interest, and from which money goes to a checking account a few times a month.
 package savings
 
+//go:generate go run github.com/evento-oss/evento/cmd/evento generate --schema ../schemas/SavingsAccount.avsc --out gen
+
 import (
 	"fmt"
 	"math"

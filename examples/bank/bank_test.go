@@ -1,0 +1,134 @@
+package bank_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/openfaas/go-sdk/stack"
+
+	checking "github.com/evento-oss/evento/examples/bank/checking/gen"
+	savings "github.com/evento-oss/evento/examples/bank/savings/gen"
+	"github.com/evento-oss/evento/runtime"
+)
+
+// start runs a built function as a platform does, on a free port.
+func start(t *testing.T, binary string) (url string, process *exec.Cmd) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	// The port is free a moment before; a function cannot be told "any".
+	listener, err := runtime.Listen(ctx, runtime.Config{Bind: "127.0.0.1", Port: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+
+	process = exec.CommandContext(ctx, binary)
+	process.Env = []string{"EVENTO_BIND=127.0.0.1", "PORT=" + address[len("127.0.0.1:"):]}
+	out, err := process.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { process.Process.Kill() })
+	var line struct{ Msg, Address string }
+	text, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &line); err != nil || line.Msg != "serving" || line.Address != address {
+		t.Fatalf("the first line of the log is %s, %v", text, err)
+	}
+	return "http://" + address, process
+}
+
+func TestTheFunctionsOfTheBankRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds six programs")
+	}
+	dir := t.TempDir()
+	client := runtime.NewClient(runtime.ClientOptions{})
+	t.Cleanup(client.CloseIdleConnections)
+	for _, account := range []struct {
+		folder  string
+		f       *runtime.Function
+		open    runtime.Record
+		subject runtime.Entity
+	}{
+		{"checking", checking.HandlerFunction(nil).Function, &checking.OpenCheckingAccount{Client: "client:42", Currency: "USD"}, "checking:1"},
+		{"savings", savings.HandlerFunction(nil).Function, &savings.OpenSavingsAccount{Client: "client:42", Currency: "USD"}, "savings:1"},
+	} {
+		urls := map[string]string{}
+		for _, role := range []string{"handler", "aggregator", "both"} {
+			binary := filepath.Join(dir, account.folder+"-"+role)
+			build := exec.Command("go", "build", "-o", binary, "./"+filepath.Join(account.folder, "cmd", role))
+			build.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			url, process := start(t, binary)
+			urls[role] = url
+			t.Cleanup(func() {
+				client.CloseIdleConnections()
+				if err := process.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Error(err)
+				}
+				if err := process.Wait(); err != nil {
+					t.Errorf("%s %s did not stop well: %v", account.folder, role, err)
+				}
+			})
+		}
+		m, err := account.f.Message(account.open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.ID, m.Subject, m.Time = "c-1", account.subject, time.Now().Truncate(time.Millisecond)
+		call := func(role string, kind runtime.InvocationKind, messages ...*runtime.Message) runtime.Result {
+			in := runtime.Invocation{ID: "1", Kind: kind, Aggregate: account.subject.Aggregate(), Messages: messages}
+			results, _, err := client.Invoke(context.Background(), urls[role], "", []runtime.Invocation{in})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if results[0].Failure != nil {
+				t.Fatal(results[0].Failure)
+			}
+			return results[0]
+		}
+		handled := call("handler", runtime.KindHandle, m)
+		applied := call("aggregator", runtime.KindApply, handled.Steps[0].Events...)
+		inOne := call("both", runtime.KindExecute, m)
+		if applied.State == nil || inOne.StateSchema != applied.StateSchema || len(inOne.State) != len(applied.State) {
+			t.Errorf("%s: state %x apart, %x in one", account.folder, applied.State, inOne.State)
+		}
+	}
+}
+
+// The root stack.yml names functions that are there, with the roles they have.
+func TestStackNamesTheBank(t *testing.T) {
+	services, err := stack.ParseYAMLFile("../../stack.yml", "", "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(services.Functions) != 4 {
+		t.Errorf("%d functions, want 4", len(services.Functions))
+	}
+	for name, f := range services.Functions {
+		if _, err := os.Stat(filepath.Join("../..", f.Handler, "main.go")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		role := (*f.Annotations)["evento.io/role"]
+		if f.Language != "evento-"+role || (*f.Annotations)["evento.io/aggregate"] == "" || (*f.Labels)["evento.io/role"] != role || filepath.Base(f.Handler) != role {
+			t.Errorf("%s: language %q, handler %q, annotations %v, labels %v", name, f.Language, f.Handler, *f.Annotations, *f.Labels)
+		}
+	}
+}

@@ -1,0 +1,288 @@
+package shard
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/evento-oss/evento/runtime"
+)
+
+func (w *world) carryOut(faults bool) {
+	s := w.shard
+	if s == nil {
+		return
+	}
+	later := func(f func()) {
+		w.pending = append(w.pending, func() {
+			if w.shard == s {
+				f()
+			}
+		})
+	}
+	for _, out := range s.Outputs() {
+		switch o := out.(type) {
+		case Load:
+			later(func() {
+				if faults && w.chance(20) {
+					s.Loaded(w.now, o.Aggregate, o.Token, Snapshot{}, &Trouble{Kind: Unavailable, Reason: "aggregator away", Wait: time.Second})
+					return
+				}
+				s.Loaded(w.now, o.Aggregate, o.Token, w.fold(o.Aggregate), nil)
+			})
+		case Invoke:
+			computed := w.compute(o.Work, faults)
+			later(func() { s.Computed(w.now, o.Call, computed) })
+		case Confirm:
+			later(func() {
+				if faults && w.chance(20) {
+					s.Confirmed(w.now, o.Token, Confirmation{Trouble: &Trouble{Kind: Unavailable, Wait: time.Second}})
+					return
+				}
+				s.Confirmed(w.now, o.Token, w.confirm(o))
+			})
+		case Answer:
+			w.logf("answer %d %s %s v%d %s", o.Command.Offset, o.Command.Message.ID, o.Outcome.Status, o.Outcome.Version, o.Outcome.Reason)
+			w.answers = append(w.answers, simAnswer{o.Command, o.Outcome})
+		case Corrupt:
+			panic(fmt.Sprintf("seed %d: %s: %s", w.seed, o.Aggregate, o.Reason))
+		}
+	}
+}
+
+// compute plays handler and aggregator: the state is the list of event ids' values.
+func (w *world) compute(work Work, faults bool) Computed {
+	var c Computed
+	state := work.State
+	for _, m := range work.Commands {
+		if w.poison[m.Key()] {
+			c.Trouble = &Trouble{Kind: Failed, Reason: "poison", Policy: Policy{Attempts: 3, Delay: 100 * time.Millisecond, MaxDelay: time.Second, Park: w.seed%2 == 0}}
+			break
+		}
+		if faults && w.chance(15) {
+			c.Trouble = &Trouble{Kind: TroubleKind(1 + w.rng.IntN(2)), Reason: "weather", Wait: 300 * time.Millisecond, Policy: Policy{Attempts: 30, Delay: 100 * time.Millisecond}}
+			break
+		}
+		var step Step
+		for i := range 1 + w.rng.IntN(3) {
+			data := fmt.Sprintf("%s/%s/%d.%d;", m.ID, m.Data, i, w.rng.IntN(1000)) // another answer at each call
+			step.Events = append(step.Events, Event{Type: "Acc.Done", Subject: m.Subject, Data: []byte(data), By: "f img schema"})
+			state = State{Version: state.Version + 1, Schema: "s", Data: append(slices.Clone(state.Data), data...)}
+		}
+		if len(c.Steps) > 0 {
+			last := &c.Steps[len(c.Steps)-1]
+			last.State = UnknownState(last.State.Version) // only the last state of a call comes back
+		}
+		step.State = state
+		c.Steps = append(c.Steps, step)
+		if w.chance(10) {
+			break // the rest was not tried
+		}
+	}
+	return c
+}
+
+// fold rebuilds a snapshot from the log, as a loader does.
+func (w *world) fold(id runtime.AggregateID) Snapshot {
+	snap := Snapshot{Aggregate: id, Seen: &Seen{}}
+	for offset, e := range w.events {
+		if e.m == nil || e.m.Aggregate() != id {
+			continue
+		}
+		m := e.m
+		key, pos, _ := runtime.ParseEventID(m.ID)
+		if pos == 1 {
+			snap.Seen.Add(SeenEntry{Hash: SeenHash(key), Offset: int64(offset)})
+		}
+		if m.Sequence > 0 {
+			snap.State = State{Version: m.Sequence, Schema: "s", Data: append(slices.Clone(snap.State.Data), m.Data...)}
+		}
+		if m.Skip != nil {
+			snap.Links = nil
+		}
+		snap.Links = append(snap.Links, int64(offset))
+		snap.Head = Head{Version: snap.State.Version, Offset: int64(offset), Command: key, Pos: int32(pos)}
+		snap.Recorded = m.RecordedTime
+	}
+	return snap
+}
+
+func (w *world) confirm(o Confirm) Confirmation {
+	var c Confirmation
+	for _, offset := range o.Offsets {
+		for at := offset; at < int64(len(w.events)); at++ {
+			m := w.events[at].m
+			if m == nil {
+				continue
+			}
+			if key, _, _ := runtime.ParseEventID(m.ID); key != o.Command.Key {
+				continue
+			}
+			c.Found, c.Same = true, m.Hash == o.Command.Hash
+			c.Outcome.Status = Done
+			c.Outcome.Records = append(c.Outcome.Records, Recorded{Message: m, At: runtime.Coordinates{Topic: simEvents, Offset: at}})
+			if m.Pos == m.Count {
+				return c
+			}
+		}
+	}
+	return c
+}
+
+func (w *world) begin() {
+	if w.txn != nil {
+		return
+	}
+	if b := w.shard.Take(w.now, 1+w.rng.IntN(20), 1<<20); b != nil {
+		w.txn = &simTxn{w.shard, b}
+	}
+}
+
+// end ends the open transaction one way or the other, and tells the shard the truth.
+func (w *world) end(faults bool) {
+	if w.txn == nil {
+		return
+	}
+	txn := w.txn
+	w.txn = nil
+	if faults && w.chance(20) {
+		for range w.rng.IntN(len(txn.batch.Records) + 1) {
+			w.events = append(w.events, simEvent{}) // aborted records take offsets
+		}
+		w.logf("abort %d results", txn.batch.Results())
+		if txn.shard == w.shard {
+			txn.shard.Aborted(w.now, txn.batch, w.chance(50), "simulated")
+		}
+		return
+	}
+	offsets := w.commit(txn.batch)
+	if txn.shard == w.shard {
+		txn.shard.Committed(w.now, txn.batch, offsets)
+	}
+}
+
+func (w *world) commit(b *Batch) []int64 {
+	w.logf("commit %d results, %d records, position %d %s", b.Results(), len(b.Records), b.Offset, b.Metadata)
+	var offsets []int64
+	for _, r := range b.Records {
+		if r.Kind == EventRecord {
+			offsets = append(offsets, int64(len(w.events)))
+			w.events = append(w.events, simEvent{r.Message})
+			continue
+		}
+		offsets = append(offsets, int64(len(w.parked)))
+		w.parked = append(w.parked, simAside{r.Offset, r.Value})
+	}
+	w.events = append(w.events, simEvent{}) // the commit marker
+	w.offset, w.metadata = b.Offset, b.Metadata
+	return offsets
+}
+
+// crash loses the owner; its open transaction is ended by the next one: it may
+// have been committed without a word, or is aborted.
+func (w *world) crash() {
+	w.logf("crash")
+	if w.txn != nil && w.chance(50) {
+		w.commit(w.txn.batch)
+	}
+	w.txn, w.shard, w.pending, w.clean = nil, nil, nil, false
+}
+
+func (w *world) stop() {
+	w.logf("stop")
+	w.checkpoint(true, true)
+	w.shard, w.pending = nil, nil
+}
+
+// checkpoint writes the changed heads and the position beside them.
+func (w *world) checkpoint(clean, faults bool) {
+	if w.txn != nil {
+		return
+	}
+	c := w.shard.TakeCheckpoint(clean)
+	if faults && w.chance(20) {
+		w.shard.ReturnCheckpoint(c)
+		return
+	}
+	w.logf("checkpoint of %d heads", len(c.Heads))
+	w.offset, w.metadata, w.headsEnd = c.Offset, c.Metadata, int64(len(w.events))
+	for id, h := range c.Heads {
+		if w.heads[id] = h; !h.Exists() {
+			delete(w.heads, id)
+		}
+	}
+}
+
+// restoreHeads does as a takeover: the heads as of the checkpoint, brought up
+// by the events since. Now and then the checkpoint cannot be used.
+func (w *world) restoreHeads(r *Restored) {
+	from := w.headsEnd
+	if w.chance(5) {
+		from = 0
+	} else {
+		maps.Copy(r.Heads, w.heads)
+	}
+	r.Unsaved = map[runtime.AggregateID]struct{}{}
+	for at := from; at < int64(len(w.events)); at++ {
+		if m := w.events[at].m; m != nil {
+			key, pos, _ := runtime.ParseEventID(m.ID)
+			h := Head{Version: max(m.Sequence, r.Heads[m.Aggregate()].Version), Offset: at, Command: key, Pos: int32(pos)}
+			r.Heads[m.Aggregate()] = h
+			r.Unsaved[m.Aggregate()] = struct{}{}
+		}
+	}
+}
+
+func (w *world) takeOver() {
+	w.term++
+	r := Restored{Position: Position{Offset: w.offset}, Heads: map[runtime.AggregateID]Head{}, AsideEnd: int64(len(w.parked))}
+	if w.metadata != "" {
+		p, err := ParsePosition(w.offset, w.metadata, simTopicID)
+		if err != nil {
+			panic(err)
+		}
+		r.Position = p
+	}
+	if w.chance(3) {
+		r.Position = Position{} // the committed offset has expired: everything is read again
+	}
+	if !r.Position.Clean {
+		r.SuspectBelow = int64(len(w.commands))
+	}
+	live := map[int64]Aside{}
+	for at := r.Position.Aside; at < int64(len(w.parked)); at++ {
+		p := w.parked[at]
+		if p.value == nil {
+			delete(live, p.key)
+			continue
+		}
+		a, err := ParseAside(p.value)
+		if err != nil {
+			panic(err)
+		}
+		c := *w.commands[p.key]
+		a.Offset, a.RecordAt, a.Command = p.key, at, &c
+		live[p.key] = a
+	}
+	for _, a := range live {
+		r.Asides = append(r.Asides, a)
+	}
+	slices.SortFunc(r.Asides, func(a, b Aside) int { return int(a.Offset - b.Offset) })
+	w.restoreHeads(&r)
+	w.logf("take over at %d, %d above, %d aside, clean %v", r.Position.Offset, len(r.Position.Done), len(r.Asides), r.Position.Clean)
+	w.shard = New(w.now, Config{
+		Commands: simTopic, CommandsID: simTopicID, Installation: "sim", Seed: w.seed,
+		Failure:  func(runtime.TypeName) bool { return false },
+		Foldable: func(*runtime.Message) bool { return w.seed%3 == 0 },
+		Platform: func(publish bool, p *Parked, r *Reject) (runtime.TypeName, runtime.DataSchema, []byte) {
+			data, _ := json.Marshal([]any{p, r})
+			if p != nil {
+				return runtime.TypeCommandParked, "", data
+			}
+			return runtime.TypeCommandRejected, "", data
+		},
+		MaxCached: 2, MaxFold: 5, MaxTail: 8,
+	}, r)
+}
