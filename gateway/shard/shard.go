@@ -238,7 +238,7 @@ func (s *Shard) Tick(now time.Time) {
 			if now.Sub(e.arrived) < s.cfg.SetAsideAfter {
 				break
 			}
-			if e.stage < computed {
+			if e.stage < computed && e.aside == asideNone {
 				s.setAside(e)
 			}
 		}

@@ -1,0 +1,153 @@
+package shard
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/evento-oss/evento/runtime"
+)
+
+var testNow = time.UnixMilli(1_700_000_000_000)
+
+func testShard(r Restored) *Shard {
+	return New(testNow, Config{
+		Commands: simTopic, CommandsID: simTopicID, Installation: "test",
+		Platform: func(bool, *Parked, *Reject) (runtime.TypeName, runtime.DataSchema, []byte) {
+			return runtime.TypeCommandParked, "", []byte("{}")
+		},
+		MaxFold: 2, Foldable: func(*runtime.Message) bool { return true },
+	}, r)
+}
+
+func testCommand(offset int64, agg runtime.AggregateID, value string) *Command {
+	m := &runtime.Message{ID: "c" + strconv.FormatInt(offset, 10), Type: "Acc.Do", Source: "/client", Subject: agg.Root(), Data: []byte(value)}
+	return &Command{Offset: offset, Message: m, Key: m.Key(), Hash: value, Topic: simEvents}
+}
+
+// invoked returns the last call that the shard asked for, or fails.
+func invoked(t *testing.T, s *Shard) Invoke {
+	t.Helper()
+	var found *Invoke
+	for _, o := range s.Outputs() {
+		if i, ok := o.(Invoke); ok {
+			found = &i
+		}
+	}
+	if found == nil {
+		t.Fatal("no call")
+	}
+	return *found
+}
+
+func testStep(version uint64) Step {
+	return Step{Events: []Event{{Type: "Acc.Done", Subject: "acc:1", By: "f"}}, State: State{Version: version, Schema: "s", Data: []byte("x")}}
+}
+
+// commit ends the next batch well and returns it; nil when there is none.
+func commit(s *Shard, now time.Time, next *int64) *Batch {
+	b := s.Take(now, MaxBatch, 1<<20)
+	if b == nil {
+		return nil
+	}
+	offsets := make([]int64, len(b.Records))
+	for i := range offsets {
+		offsets[i] = *next
+		*next++
+	}
+	s.Committed(now, b, offsets)
+	return b
+}
+
+func TestRetriesWriteOneSmallRecordEach(t *testing.T) {
+	t.Parallel()
+	s, now, next := testShard(Restored{}), testNow, int64(0)
+	const waiting = 50
+	for i := range int64(waiting) {
+		s.Record(now, testCommand(i, "acc:1", "v"))
+	}
+	records := 0
+	const failures = 20
+	for range failures {
+		call := invoked(t, s)
+		s.Computed(now, call.Call, Computed{Trouble: &Trouble{Kind: Failed, Reason: "no", Policy: Policy{Attempts: 3, Delay: time.Second}}})
+		for b := commit(s, now, &next); b != nil; b = commit(s, now, &next) {
+			records += len(b.Records)
+		}
+		now = now.Add(time.Hour)
+		s.Tick(now)
+		for b := commit(s, now, &next); b != nil; b = commit(s, now, &next) {
+			records += len(b.Records)
+		}
+	}
+	if want := waiting - 1 + failures; records > want {
+		t.Errorf("%d records for %d failures with %d commands waiting, want %d at most", records, failures, waiting, want)
+	}
+}
+
+func TestHeldCommandIsNotTriedWithoutABreak(t *testing.T) {
+	t.Parallel()
+	s := testShard(Restored{})
+	s.Record(testNow, testCommand(0, "acc:1", "v"))
+	call := invoked(t, s)
+	s.Computed(testNow, call.Call, Computed{Trouble: &Trouble{Kind: Failed, Reason: "no", Policy: Policy{Attempts: 1}}})
+	s.Tick(testNow.Add(10 * time.Millisecond))
+	if out := s.Outputs(); len(out) > 0 {
+		t.Errorf("called again at once: %+v", out)
+	}
+}
+
+func TestPositionMovesOverWhatEndsWhileABatchIsOpen(t *testing.T) {
+	t.Parallel()
+	for _, aborted := range []bool{false, true} {
+		s := testShard(Restored{})
+		s.Record(testNow, testCommand(0, "acc:1", "v"))
+		s.Computed(testNow, invoked(t, s).Call, Computed{Steps: []Step{testStep(1)}})
+		b := s.Take(testNow, 10, 1<<20)
+		s.Skip(1)
+		if aborted {
+			s.Aborted(testNow, b, false, "test")
+		} else {
+			s.Committed(testNow, b, []int64{0})
+		}
+		if _, _, ok := s.TakePlain(); !ok {
+			t.Errorf("aborted %v: nothing moves the position over offset 1", aborted)
+		}
+		if _, _, ok := s.TakePlain(); ok {
+			t.Errorf("aborted %v: the same position once more", aborted)
+		}
+		s.ReturnPlain()
+		if _, _, ok := s.TakePlain(); !ok {
+			t.Errorf("aborted %v: a position that was not committed is forgotten", aborted)
+		}
+	}
+}
+
+func TestCallsThatMakeNoSenseAreFailures(t *testing.T) {
+	t.Parallel()
+	unknown := testStep(1)
+	unknown.State = UnknownState(1)
+	for name, steps := range map[string][]Step{
+		"nothing at all":                   nil,
+		"more steps than commands":         {testStep(1), testStep(2), testStep(3)},
+		"rejected on a state nobody knows": {unknown, {Rejected: &Reject{Code: "x"}}},
+	} {
+		s := testShard(Restored{})
+		s.Record(testNow, testCommand(0, "acc:1", "v")) // is called alone
+		s.Record(testNow, testCommand(1, "acc:1", "v"))
+		s.Record(testNow, testCommand(2, "acc:1", "v"))
+		s.Record(testNow, testCommand(3, "acc:1", "v"))
+		s.Computed(testNow, invoked(t, s).Call, Computed{Steps: []Step{testStep(1)}})
+		for i := range steps {
+			steps[i].State.Version++
+		}
+		call := invoked(t, s)
+		s.Computed(testNow, call.Call, Computed{Steps: steps})
+		for _, o := range s.Outputs() {
+			t.Errorf("%s: went on with %+v", name, o)
+		}
+		if got := len(s.Troubled()); got != 3 {
+			t.Errorf("%s: %d commands are in trouble, want 3", name, got)
+		}
+	}
+}
