@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
 )
@@ -364,7 +365,7 @@ func (t *takeover) start(ctx context.Context) error {
 	s := shard.New(time.Now(), shard.Config{
 		Partition: p.held.Partition, Term: uint64(p.held.Term), Commands: e.cfg.Topics.Commands(), CommandsID: e.cfg.CommandsID,
 		Installation: e.cfg.Installation, Platform: encodePlatform, Failure: e.failure, Foldable: e.cfg.Functions.Foldable,
-		Seed: uint64(p.held.Term),
+		Comparable: avro.ComparableHashes, Seed: uint64(p.held.Term),
 	}, r)
 	for id, why := range t.torn {
 		s.Break(id, why)

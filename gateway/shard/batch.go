@@ -272,6 +272,7 @@ func (s *Shard) source(e *entry, ev *Event) string {
 func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 	s.batch = nil
 	var touched []*aggregate
+	var rivals []*entry
 	for _, r := range b.results {
 		e, agg := r.entry, r.entry.agg
 		if len(touched) == 0 || touched[len(touched)-1] != agg {
@@ -287,6 +288,7 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 		for _, again := range e.repeats {
 			s.finishWithout(again, o)
 		}
+		rivals = append(rivals, e.rivals...)
 	}
 	for _, p := range b.asides {
 		e := p.entry
@@ -331,6 +333,7 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 		s.pump(now, agg)
 	}
 	s.reload(now, stale)
+	s.rejoin(now, rivals)
 }
 
 // copy returns the committed snapshot for somebody else to keep.

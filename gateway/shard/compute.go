@@ -218,6 +218,7 @@ func (s *Shard) Confirmed(now time.Time, token uint64, c Confirmation) {
 		for _, again := range e.repeats {
 			s.finishWithout(again, o)
 		}
+		s.rejoin(now, e.rivals)
 	}
 	s.pump(now, agg)
 }

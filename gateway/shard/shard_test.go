@@ -151,3 +151,74 @@ func TestCallsThatMakeNoSenseAreFailures(t *testing.T) {
 		}
 	}
 }
+
+// The world of these tests: what the events topic would answer.
+func answers(s *Shard) map[int64]Outcome {
+	found := map[int64]Outcome{}
+	for _, o := range s.Outputs() {
+		if a, ok := o.(Answer); ok {
+			found[a.Command.Offset] = a.Outcome
+		}
+	}
+	return found
+}
+
+func TestRepeatBehindAConflictGetsItsOutcome(t *testing.T) {
+	t.Parallel()
+	// The history has c0 with the value "v".
+	head := Head{Version: 1, Command: testCommand(0, "acc:1", "v").Key, Pos: 1}
+	s := testShard(Restored{Position: Position{Offset: 1}, Heads: map[runtime.AggregateID]Head{"acc:1": head}})
+	again := func(offset int64, value string) *Command {
+		c := testCommand(0, "acc:1", value)
+		c.Offset = offset
+		return c
+	}
+	s.Record(testNow, again(1, "other"))
+	s.Record(testNow, again(2, "v"))
+	s.Record(testNow, again(3, "other"))
+	got := map[int64]Status{}
+	for range 10 {
+		for _, out := range s.Outputs() {
+			switch o := out.(type) {
+			case Load:
+				seen := &Seen{}
+				seen.Add(SeenEntry{Hash: SeenHash(head.Command)})
+				s.Loaded(testNow, o.Aggregate, o.Token, Snapshot{Aggregate: o.Aggregate, Head: head, Links: []int64{0}, Seen: seen}, nil)
+			case Confirm:
+				s.Confirmed(testNow, o.Token, Confirmation{Found: true, Same: o.Command.Hash == "v", Outcome: Outcome{Status: Done}})
+			case Answer:
+				got[o.Command.Offset] = o.Outcome.Status
+			case Invoke:
+				t.Fatalf("called with %+v", o)
+			}
+		}
+	}
+	if len(got) != 3 || got[1] != Conflict || got[2] != Done || got[3] != Conflict {
+		t.Errorf("outcomes %v, want a conflict, the old outcome, a conflict", got)
+	}
+}
+
+func TestSameCommandUnderAnotherSchemaIsARepeat(t *testing.T) {
+	t.Parallel()
+	s, next := testShard(Restored{}), int64(0)
+	s.cfg.Comparable = func(a, b string) bool { return a[:1] == b[:1] }
+	older, newer, other := testCommand(0, "acc:1", "1v"), testCommand(0, "acc:1", "2v"), testCommand(0, "acc:1", "1w")
+	newer.Offset, other.Offset = 1, 2
+	s.Record(testNow, older)
+	call := invoked(t, s)
+	s.Record(testNow, newer)
+	s.Record(testNow, other)
+	if got := answers(s); len(got) != 1 || got[2].Status != Conflict {
+		t.Errorf("before the first has its outcome: %v, want the conflict alone", got)
+	}
+	s.Computed(testNow, call.Call, Computed{Steps: []Step{testStep(1)}})
+	commit(s, testNow, &next)
+	for _, out := range s.Outputs() {
+		if o, ok := out.(Confirm); ok {
+			s.Confirmed(testNow, o.Token, Confirmation{Found: true, Same: true, Outcome: Outcome{Status: Done, Version: 1}})
+		}
+	}
+	if got := answers(s); len(got) != 1 || got[1].Status != Done || !got[1].Repeat {
+		t.Errorf("after it: %v, want the outcome of the first", got)
+	}
+}
