@@ -165,6 +165,9 @@ func (s *Shard) Record(now time.Time, c *Command) {
 		return
 	}
 	e := &entry{cmd: c, arrived: now, suspect: c.Offset < s.suspect}
+	if at, live := s.asideLive[c.Offset]; live {
+		e.aside, e.asideOffset = asideRecorded, at
+	}
 	s.arrivals = append(s.arrivals, e)
 	s.enqueue(now, e)
 }

@@ -222,3 +222,32 @@ func TestSameCommandUnderAnotherSchemaIsARepeat(t *testing.T) {
 		t.Errorf("after it: %v, want the outcome of the first", got)
 	}
 }
+
+func TestAsideThatCannotBeReadIsKept(t *testing.T) {
+	t.Parallel()
+	next := int64(100)
+	s := testShard(Restored{Position: Position{Offset: 9}, AsideEnd: 50, Asides: []Aside{
+		{Offset: 3, RecordAt: 20},
+		{Offset: 4, RecordAt: 30, Command: testCommand(4, "acc:1", "v")},
+	}})
+	s.Computed(testNow, invoked(t, s).Call, Computed{Steps: []Step{testStep(1)}})
+	for b := commit(s, testNow, &next); b != nil; b = commit(s, testNow, &next) {
+		p, err := ParsePosition(b.Offset, b.Metadata, simTopicID)
+		if err != nil || p.Aside > 20 {
+			t.Errorf("the next owner reads the parked topic from %d on, %v: the record at 20 is lost", p.Aside, err)
+		}
+		for _, r := range b.Records {
+			if r.Kind == AsideRecord && r.Offset == 3 {
+				t.Error("its record is deleted")
+			}
+		}
+	}
+	// The position was lost, and now it can be read.
+	s = testShard(Restored{AsideEnd: 50, Asides: []Aside{{Offset: 0, RecordAt: 20}}})
+	s.Record(testNow, testCommand(0, "acc:1", "v"))
+	s.Computed(testNow, invoked(t, s).Call, Computed{Steps: []Step{testStep(1)}})
+	commit(s, testNow, &next)
+	if b := commit(s, testNow, &next); b == nil || b.Records[0].Offset != 0 || b.Records[0].Value != nil {
+		t.Errorf("the record of a command with an outcome is not deleted: %+v", b)
+	}
+}
