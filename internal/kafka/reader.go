@@ -137,12 +137,18 @@ func (r *Reader) listOffset(ctx context.Context, topic string, partition int32, 
 // propagation is how long a topic that was just made may be unknown to a broker.
 const propagation = 5 * time.Second
 
+// maybeNew says whether a broker answers so about a partition that was just made:
+// it has not heard of it, it has not begun to lead it, or the client knows no leader yet.
+func maybeNew(c ck.ErrorCode) bool {
+	return c == ck.ErrUnknownTopicOrPart || c == ck.ErrNotLeaderForPartition || c == ck.ErrLeaderNotAvailable
+}
+
 // untilKnown repeats a request for a topic that may be new to the broker asked.
 func untilKnown(ctx context.Context, ask func() error) error {
 	for began := time.Now(); ; {
 		err := ask()
 		var code ck.Error
-		if !errors.As(err, &code) || code.Code() != ck.ErrUnknownTopicOrPart || time.Since(began) > propagation {
+		if !errors.As(err, &code) || !maybeNew(code.Code()) || time.Since(began) > propagation {
 			return err
 		}
 		select {

@@ -177,10 +177,18 @@ func (g *gateway) metric(name string) (float64, error) {
 	return sum, nil
 }
 
-// awaitAllOwned waits until each partition is owned, and taken over.
+// awaitAllOwned waits until each partition is owned, and taken over, and each
+// gateway has its share.
 func (w *world) awaitAllOwned(t testing.TB) {
 	t.Helper()
-	wait(t, func() error { return w.allOwned(w.gateways...) })
+	wait(t, func() error {
+		for _, g := range w.gateways {
+			if n, err := g.metric("evento_partitions"); err != nil || n == 0 {
+				return fmt.Errorf("%s owns %v partitions: %v", g.name, n, err)
+			}
+		}
+		return w.allOwned(w.gateways...)
+	})
 }
 
 func (w *world) allOwned(gateways ...*gateway) error {
