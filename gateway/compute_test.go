@@ -356,7 +356,7 @@ func TestStateThatGrowsBeyondItsLimitIsRejectedAndMayShrink(t *testing.T) {
 			w.combined("http://grows")
 		}
 		// One that is over the limit already, because that was lowered, may shrink.
-		big := shard.State{Version: 1, Schema: state.Schema}
+		big := shard.State{Version: 1, Schema: state.Schema, Fold: state.Fold}
 		var err error
 		if big.Data, _, err = w.schemas.FromJSON("CheckingAccount.CheckingAccount", fmt.Appendf(nil, `{"client": %q, "balance": {"minor": 1}, "status": "OPEN"}`, strings.Repeat("x", 300))); err != nil {
 			t.Fatal(err)
