@@ -29,7 +29,7 @@ func (e *Engine) takeOver(p *partition) {
 		if err == nil {
 			e.cfg.Metrics.takeovers.Observe(time.Since(began).Seconds())
 			e.cfg.Log.Info("partition taken over", "partition", p.held.Partition, "offset", t.position.Offset, "finished_above", len(t.position.Done),
-				"set_aside", len(t.asides), "aggregates", len(t.heads), "events_read", t.events, "clean", t.position.Clean, "seconds", time.Since(began).Seconds())
+				"set_aside", len(t.asides), "aggregates", t.aggregates, "events_read", t.events, "clean", t.position.Clean, "seconds", time.Since(began).Seconds())
 			return
 		}
 		if p.ctx.Err() != nil || errors.Is(err, kafka.ErrStaleTerm) {
@@ -58,6 +58,8 @@ type takeover struct {
 	last     map[string]lastRecord
 	torn     map[runtime.AggregateID]string
 	events   int
+
+	aggregates int // how many heads there are: the map is the shard's in the end
 }
 
 func (t *takeover) run(ctx context.Context) error {
@@ -364,6 +366,7 @@ func (t *takeover) start(ctx context.Context) error {
 		}
 		r.SuspectBelow = ends.High
 	}
+	t.aggregates = len(t.heads)
 	s := shard.New(time.Now(), shard.Config{
 		Partition: p.held.Partition, Term: uint64(p.held.Term), Commands: e.cfg.Topics.Commands(), CommandsID: e.cfg.CommandsID,
 		Installation: e.cfg.Installation, Platform: encodePlatform, Failure: e.failure, Foldable: e.cfg.Functions.Foldable,
