@@ -196,11 +196,15 @@ func (e *Engine) identity() kafka.Header {
 // record of their own.
 func (e *Engine) commitPlain() {
 	var offsets []kafka.PartitionOffset
-	for _, p := range e.list() {
+	var shards []*shard.Shard
+	list := e.list()
+	parts := list[:0]
+	for _, p := range list {
 		p.mu.Lock()
 		if p.shard != nil && !p.closing && !p.open {
 			if offset, metadata, ok := p.shard.TakePlain(); ok {
 				offsets = append(offsets, kafka.PartitionOffset{Held: p.held, Offset: offset, Metadata: metadata})
+				parts, shards = append(parts, p), append(shards, p.shard)
 			}
 		}
 		p.mu.Unlock()
@@ -208,8 +212,20 @@ func (e *Engine) commitPlain() {
 	if len(offsets) == 0 {
 		return
 	}
-	// What a failed one leaves behind are repeats, recognised again.
-	if err := e.commit.CommitPlain(e.ctx, offsets); err != nil && e.ctx.Err() == nil && !errors.Is(err, kafka.ErrStaleTerm) {
+	err := e.commit.CommitPlain(e.ctx, offsets)
+	if err == nil {
+		return
+	}
+	// What it leaves behind are repeats, recognised again; but the position must
+	// not stay there until the next transaction, which may be long in coming.
+	for i, p := range parts {
+		p.mu.Lock()
+		if p.shard == shards[i] {
+			p.shard.ReturnPlain()
+		}
+		p.mu.Unlock()
+	}
+	if e.ctx.Err() == nil && !errors.Is(err, kafka.ErrStaleTerm) {
 		e.cfg.Log.Warn("could not move the position", "err", err)
 	}
 }

@@ -21,6 +21,15 @@ const loadPage = 1000
 func (e *Engine) load(p *partition, o shard.Load) (shard.Snapshot, *shard.Trouble) {
 	ctx, cancel := context.WithTimeoutCause(p.ctx, 2*time.Minute, errors.New("loading took more than 2m"))
 	defer cancel()
+	if view, err := e.cfg.Catalogue.AggregateOf(o.Aggregate.Root()); err == nil {
+		// Which states are of use is asked before one is loaded. Where the aggregator
+		// is away, a snapshot of any is taken, and dropped when it turns out to be of another.
+		ask, done := context.WithTimeoutCause(ctx, 2*time.Second, errors.New("describing the aggregator took more than 2s"))
+		if _, err := e.cfg.Functions.Fold(ask, view.Name); err != nil {
+			e.cfg.Log.Debug("state version not known", "aggregate", view.Name, "err", err)
+		}
+		done()
+	}
 	if e.cfg.Snapshots != nil {
 		s, err := e.cfg.Snapshots.Load(ctx, o.Aggregate)
 		if err == nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
 )
@@ -28,7 +29,7 @@ func (e *Engine) takeOver(p *partition) {
 		if err == nil {
 			e.cfg.Metrics.takeovers.Observe(time.Since(began).Seconds())
 			e.cfg.Log.Info("partition taken over", "partition", p.held.Partition, "offset", t.position.Offset, "finished_above", len(t.position.Done),
-				"set_aside", len(t.asides), "aggregates", len(t.heads), "events_read", t.events, "clean", t.position.Clean, "seconds", time.Since(began).Seconds())
+				"set_aside", len(t.asides), "aggregates", t.aggregates, "events_read", t.events, "clean", t.position.Clean, "seconds", time.Since(began).Seconds())
 			return
 		}
 		if p.ctx.Err() != nil || errors.Is(err, kafka.ErrStaleTerm) {
@@ -57,6 +58,8 @@ type takeover struct {
 	last     map[string]lastRecord
 	torn     map[runtime.AggregateID]string
 	events   int
+
+	aggregates int // how many heads there are: the map is the shard's in the end
 }
 
 func (t *takeover) run(ctx context.Context) error {
@@ -159,7 +162,9 @@ func (t *takeover) readAsides(ctx context.Context) error {
 	err = t.e.cfg.Takeover.Scan(ctx, topic, n, from, ends.High, takeoverStall, func(r kafka.Record) error {
 		offset, err := strconv.ParseInt(string(r.Key), 10, 64)
 		if err != nil {
-			return fmt.Errorf("offset %d of %s: key %q is no offset", r.Offset, topic, r.Key)
+			t.e.cfg.Metrics.unreadable.Inc()
+			t.e.cfg.Log.Error("record of the parked topic is none of evento's; it is left out", "partition", n, "offset", r.Offset, "key", string(r.Key))
+			return nil
 		}
 		if r.Value == nil {
 			delete(live, offset)
@@ -167,7 +172,9 @@ func (t *takeover) readAsides(ctx context.Context) error {
 		}
 		a, err := shard.ParseAside(r.Value)
 		if err != nil {
-			return fmt.Errorf("offset %d of %s: %w", r.Offset, topic, err)
+			// The key alone says which command waits; how often it was tried is lost.
+			t.e.cfg.Log.Error("set-aside record cannot be read; its command is tried as a new one", "partition", n, "offset", r.Offset, "command", offset, "err", err)
+			a = shard.Aside{}
 		}
 		a.Offset, a.RecordAt = offset, r.Offset
 		live[offset] = a
@@ -205,15 +212,13 @@ func (t *takeover) readCommands(ctx context.Context) error {
 		}
 		commands[c.Offset] = c
 	}
-	kept := t.asides[:0]
-	for _, a := range t.asides {
+	for i := range t.asides {
+		a := &t.asides[i]
 		if a.Command = commands[a.Offset]; a.Command == nil {
-			t.e.cfg.Log.Error("set-aside record without its command; it is left out", "partition", t.p.held.Partition, "offset", a.Offset)
-			continue
+			t.e.cfg.Metrics.unreadable.Inc()
+			t.e.cfg.Log.Error("set-aside command is not there, or cannot be read; its record is kept", "partition", t.p.held.Partition, "offset", a.Offset)
 		}
-		kept = append(kept, a)
 	}
-	t.asides = kept
 	return nil
 }
 
@@ -361,10 +366,11 @@ func (t *takeover) start(ctx context.Context) error {
 		}
 		r.SuspectBelow = ends.High
 	}
+	t.aggregates = len(t.heads)
 	s := shard.New(time.Now(), shard.Config{
 		Partition: p.held.Partition, Term: uint64(p.held.Term), Commands: e.cfg.Topics.Commands(), CommandsID: e.cfg.CommandsID,
 		Installation: e.cfg.Installation, Platform: encodePlatform, Failure: e.failure, Foldable: e.cfg.Functions.Foldable,
-		Seed: uint64(p.held.Term),
+		Comparable: avro.ComparableHashes, Seed: uint64(p.held.Term),
 	}, r)
 	for id, why := range t.torn {
 		s.Break(id, why)

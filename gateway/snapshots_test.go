@@ -93,6 +93,7 @@ func sampleSnapshot(a runtime.AggregateID, commands int) shard.Snapshot {
 			Version: uint64(commands),
 			Schema:  "urn:evento:avro:CreditAccount.CreditAccount:0123456789abcdef",
 			Data:    []byte{0, 1, 2, 255, 'x'},
+			Fold:    1,
 		},
 		Head:     shard.Head{Version: uint64(commands), Offset: int64(commands) * 3, Command: runtime.NewCommandKey("/s", a, "last"), Pos: 2},
 		Links:    []int64{100, 103, 1 << 40},
@@ -114,7 +115,7 @@ func TestSnapshotComesBackAsItWas(t *testing.T) {
 			sampleSnapshot("credit:1", 3),
 			sampleSnapshot("credit:2", 1000),
 			{Aggregate: "credit:3", State: shard.State{Version: 2}, Seen: &shard.Seen{}},
-			{Aggregate: "credit:4", State: shard.State{Version: 1, Schema: "s", Data: []byte{}}, Seen: &shard.Seen{}},
+			{Aggregate: "credit:4", State: shard.State{Version: 1, Schema: "s", Data: []byte{}, Fold: 1}, Seen: &shard.Seen{}},
 		}
 		if err := b.Save(ctx, all); err != nil {
 			t.Fatal(err)

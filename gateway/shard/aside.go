@@ -23,7 +23,7 @@ type Aside struct {
 
 	Offset   int64    `json:"-"` // of the command
 	RecordAt int64    `json:"-"` // of this record in the parked topic
-	Command  *Command `json:"-"` // read from the commands topic
+	Command  *Command `json:"-"` // read from the commands topic; nil when it cannot be read here: its record is kept for the next owner
 }
 
 // ParseAside reads the value of a set-aside record.
@@ -51,6 +51,10 @@ func (s *Shard) setAside(e *entry) {
 
 func (s *Shard) restoreAside(now time.Time, a Aside) {
 	if s.entries[a.Offset] != nil {
+		return
+	}
+	if a.Command == nil {
+		s.asideLive[a.Offset] = a.RecordAt
 		return
 	}
 	e := &entry{

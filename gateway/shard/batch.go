@@ -110,7 +110,7 @@ func (s *Shard) Take(now time.Time, max, maxBytes int) *Batch {
 	if len(b.Records) == 0 {
 		return nil
 	}
-	s.batch = b
+	s.batch, s.unrecorded = b, false
 	return b
 }
 
@@ -271,8 +271,8 @@ func (s *Shard) source(e *entry, ev *Event) string {
 // those of its records, in order.
 func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 	s.batch = nil
-	s.unrecorded = false
 	var touched []*aggregate
+	var rivals []*entry
 	for _, r := range b.results {
 		e, agg := r.entry, r.entry.agg
 		if len(touched) == 0 || touched[len(touched)-1] != agg {
@@ -288,6 +288,7 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 		for _, again := range e.repeats {
 			s.finishWithout(again, o)
 		}
+		rivals = append(rivals, e.rivals...)
 	}
 	for _, p := range b.asides {
 		e := p.entry
@@ -332,6 +333,7 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 		s.pump(now, agg)
 	}
 	s.reload(now, stale)
+	s.rejoin(now, rivals)
 }
 
 // copy returns the committed snapshot for somebody else to keep.
@@ -386,7 +388,7 @@ func (s *Shard) take(b *Batch, r result, offsets []int64) Outcome {
 // the batch was the whole transaction: if it held a single command, that one
 // spends an attempt, since trying the same again for ever would stop the partition.
 func (s *Shard) Aborted(now time.Time, b *Batch, alone bool, reason string) {
-	s.batch = nil
+	s.batch, s.unrecorded = nil, true // perhaps; the next position tells
 	rolled := map[*aggregate]bool{}
 	var order []*aggregate
 	for _, r := range b.results {

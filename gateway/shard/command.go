@@ -43,6 +43,7 @@ type entry struct {
 
 	behind  *entry   // the command whose outcome it waits for, if it is not in the queue itself
 	repeats []*entry // the same command again, waiting for this one's outcome
+	rivals  []*entry // commands of the same id that say, or seem to say, something else: held against the history after it
 
 	confirmed bool // its hash is known to be another command's: it is new
 

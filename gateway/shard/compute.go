@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,9 +60,17 @@ func (s *Shard) Computed(now time.Time, call uint64, c Computed) {
 	if agg == nil {
 		return
 	}
+	called := agg.called
 	s.dropCall(agg)
 	trouble := c.Trouble
-	if err := checkSteps(agg.base().Version, c.Steps); err != nil {
+	err := checkSteps(agg.base().Version, c.Steps)
+	switch {
+	case len(c.Steps) > called:
+		err = fmt.Errorf("the call of %d commands has %d steps", called, len(c.Steps))
+	case len(c.Steps) == 0 && trouble == nil:
+		err = errors.New("the call has neither a step nor a trouble")
+	}
+	if err != nil {
 		c.Steps, trouble = nil, &Trouble{Kind: Failed, Policy: DefaultPolicy, Reason: err.Error()}
 	}
 	for i := range c.Steps {
@@ -92,6 +101,9 @@ func checkSteps(version uint64, steps []Step) error {
 	for i := range steps {
 		step := &steps[i]
 		if step.Rejected != nil {
+			if i > 0 && steps[i-1].Rejected == nil && !steps[i-1].State.Known() {
+				return fmt.Errorf("command %d of the call is rejected, and the state before it is missing", i+1)
+			}
 			continue
 		}
 		version += uint64(len(step.Events))
@@ -142,10 +154,12 @@ func (s *Shard) trouble(now time.Time, e *entry, t *Trouble) {
 		return
 	default:
 		e.held = true
-		s.delay(agg, now, s.jitter(max(policy.MaxDelay, policy.Delay)))
+		s.delay(agg, now, s.jitter(max(policy.MaxDelay, policy.Delay, time.Second)))
 	}
-	for _, behind := range agg.queue.all() {
-		s.setAside(behind)
+	for _, waits := range agg.queue.all() {
+		if waits == e || waits.aside == asideNone {
+			s.setAside(waits) // the record of one behind says nothing else than before
+		}
 	}
 }
 
@@ -204,6 +218,7 @@ func (s *Shard) Confirmed(now time.Time, token uint64, c Confirmation) {
 		for _, again := range e.repeats {
 			s.finishWithout(again, o)
 		}
+		s.rejoin(now, e.rivals)
 	}
 	s.pump(now, agg)
 }

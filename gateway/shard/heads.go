@@ -49,6 +49,9 @@ func (s *Shard) TakePlain() (offset int64, metadata string, ok bool) {
 	return s.offsets.low, s.bounded(s.offsets, false), true
 }
 
+// ReturnPlain says that a position of [Shard.TakePlain] was not committed.
+func (s *Shard) ReturnPlain() { s.unrecorded = true }
+
 // bounded encodes the position, cut to what the broker takes.
 func (s *Shard) bounded(o *offsets, clean bool) string {
 	from := s.asideFrom()

@@ -24,6 +24,9 @@ type Config struct {
 	// Foldable says whether consecutive commands from here on may be computed in
 	// one call; it is asked for the first one.
 	Foldable func(*runtime.Message) bool
+	// Comparable says whether two hashes are of one schema, so that they differ
+	// only where the commands do.
+	Comparable func(a, b string) bool
 
 	SetAsideAfter time.Duration // unfinished so long, a command is set aside; 2 s
 	MaxFold       int           // commands in one Work; 128
@@ -46,6 +49,9 @@ func (c *Config) setDefaults() {
 	set(&c.MaxCached, 10_000)
 	if c.Failure == nil {
 		c.Failure = func(runtime.TypeName) bool { return false }
+	}
+	if c.Comparable == nil {
+		c.Comparable = func(string, string) bool { return true }
 	}
 	if c.Foldable == nil {
 		c.Foldable = func(*runtime.Message) bool { return false }
@@ -159,6 +165,9 @@ func (s *Shard) Record(now time.Time, c *Command) {
 		return
 	}
 	e := &entry{cmd: c, arrived: now, suspect: c.Offset < s.suspect}
+	if at, live := s.asideLive[c.Offset]; live {
+		e.aside, e.asideOffset = asideRecorded, at
+	}
 	s.arrivals = append(s.arrivals, e)
 	s.enqueue(now, e)
 }
@@ -183,13 +192,19 @@ func (s *Shard) enqueue(now time.Time, e *entry) {
 		return
 	}
 	if first := agg.inFlight[e.cmd.Key]; first != nil {
-		if first.cmd.Hash != e.cmd.Hash {
+		switch {
+		case first.cmd.Hash == e.cmd.Hash:
+			e.behind = first
+			first.repeats = append(first.repeats, e)
+		case first.confirmed && s.cfg.Comparable(first.cmd.Hash, e.cmd.Hash):
 			s.finishWithout(e, Outcome{Status: Conflict, Reason: "the id belongs to another command that is under way"})
-			s.rest(agg)
-			return
+		default:
+			// Which of the two is the repeat of an older one, if any, or whether they
+			// say the same under different schemas, the history tells once the first
+			// has its outcome.
+			e.behind = first
+			first.rivals = append(first.rivals, e)
 		}
-		e.behind = first
-		first.repeats = append(first.repeats, e)
 		return
 	}
 	agg.inFlight[e.cmd.Key] = e
@@ -223,6 +238,14 @@ func (s *Shard) finish(e *entry) {
 	}
 }
 
+// rejoin lets the rivals of a command go on that now stands in the history.
+func (s *Shard) rejoin(now time.Time, rivals []*entry) {
+	for _, e := range rivals {
+		e.behind = nil
+		s.enqueue(now, e)
+	}
+}
+
 // Tick lets time pass: retries that are due, commands that have waited long.
 func (s *Shard) Tick(now time.Time) {
 	for len(s.timers) > 0 && !s.timers[0].at.After(now) {
@@ -238,7 +261,7 @@ func (s *Shard) Tick(now time.Time) {
 			if now.Sub(e.arrived) < s.cfg.SetAsideAfter {
 				break
 			}
-			if e.stage < computed {
+			if e.stage < computed && e.aside == asideNone {
 				s.setAside(e)
 			}
 		}

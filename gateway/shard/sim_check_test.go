@@ -93,10 +93,16 @@ func (w *world) check() error {
 		}
 	}
 	for _, a := range w.answers {
-		if a.cmd.Order != nil || a.o.Status == Conflict {
+		want := outcomes[a.cmd.Key]
+		switch {
+		case a.cmd.Order != nil:
+			continue
+		case a.o.Status == Conflict:
+			if want[0].Hash == a.cmd.Hash {
+				return fmt.Errorf("command %s at offset %d is refused as a conflict, and is the one that has the outcome", a.cmd.Message.ID, a.cmd.Offset)
+			}
 			continue
 		}
-		want := outcomes[a.cmd.Key]
 		if len(a.o.Records) != len(want) {
 			return fmt.Errorf("command %s was answered with %d events, %d are recorded", a.cmd.Message.ID, len(a.o.Records), len(want))
 		}

@@ -32,7 +32,7 @@ func (g *Group) Join() error {
 	if g.member != nil {
 		return fmt.Errorf("join consumer group %q: joined already", g.cfg.Group)
 	}
-	member, err := kgo.NewClient(slices.Concat(g.cfg.Client, []kgo.Opt{
+	member, err := newClient(slices.Concat(g.cfg.Client, []kgo.Opt{
 		kgo.MaxVersions(versions()),
 		kgo.ClientID(clientIDPrefix + g.cfg.Address),
 		kgo.ConsumerGroup(g.cfg.Group),
@@ -52,7 +52,7 @@ func (g *Group) Join() error {
 		kgo.OnPartitionsAssigned(g.assigned),
 		kgo.OnPartitionsRevoked(g.revoked),
 		kgo.OnPartitionsLost(g.lost),
-	})...)
+	}))
 	if err != nil {
 		return fmt.Errorf("join consumer group %q: %w", g.cfg.Group, err)
 	}

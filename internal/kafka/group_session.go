@@ -36,12 +36,12 @@ type session struct {
 
 func newSession(g *Group, held []Held) (*session, error) {
 	// No group, no commits, no reset: this client reads what it is told to.
-	reader, err := kgo.NewClient(slices.Concat(g.cfg.Client, []kgo.Opt{
+	reader, err := newClient(slices.Concat(g.cfg.Client, []kgo.Opt{
 		kgo.MaxVersions(versions()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.MetadataMinAge(metadataMinAge),
-	})...)
+	}))
 	if err != nil {
 		return nil, err
 	}

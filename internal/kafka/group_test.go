@@ -190,7 +190,7 @@ func TestRebalanceWaitsForAnOpenTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.holding(0) // OnRevoked has returned: now only the open transaction is waited for
-	kafkatest.Wait(t, 10*time.Second, func() error {
+	kafkatest.Wait(t, time.Minute, func() error {
 		if a.group.Holds(held[0]) {
 			return errors.New("the term has not ended")
 		}

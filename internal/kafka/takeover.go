@@ -34,10 +34,10 @@ type Takeover struct {
 func NewTakeover(client []kgo.Opt, group, topic string, log *slog.Logger) (*Takeover, error) {
 	v := versions()
 	v.SetMaxKeyVersion(int16(kmsg.Fetch), 12) // by topic name
-	cl, err := kgo.NewClient(slices.Concat(client, []kgo.Opt{
+	cl, err := newClient(slices.Concat(client, []kgo.Opt{
 		kgo.MaxVersions(v),
 		kgo.MetadataMinAge(metadataMinAge),
-	})...)
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("takeover client: %w", err)
 	}

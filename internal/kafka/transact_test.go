@@ -304,14 +304,14 @@ func TestLateEndDoesNotEndTheNext(t *testing.T) {
 	if _, failed := e.txns.produce(t.Context(), p, next.Records); failed != nil {
 		t.Fatal(failed.Err)
 	}
-	kafkatest.Wait(t, 10*time.Second, func() error {
+	kafkatest.Wait(t, time.Minute, func() error {
 		if wire.GivenUp() == 0 {
 			return errors.New("the client still waits for an answer")
 		}
 		return nil
 	})
 	wire.Thaw()
-	kafkatest.Wait(t, 10*time.Second, func() error {
+	kafkatest.Wait(t, time.Minute, func() error {
 		if wire.Late() == 0 {
 			return errors.New("the late request was not answered")
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,7 +72,7 @@ func (p *turn) ready(ctx context.Context, c *TransactorConfig) error {
 		return nil
 	}
 	seen := new(wire)
-	client, err := kgo.NewClient(slices.Concat(c.Client, []kgo.Opt{
+	client, err := newClient(slices.Concat(c.Client, []kgo.Opt{
 		kgo.MaxVersions(versions()),
 		kgo.TransactionalID(p.id),
 		kgo.TransactionTimeout(c.TransactionTimeout),
@@ -85,7 +86,7 @@ func (p *turn) ready(ctx context.Context, c *TransactorConfig) error {
 		// which is the caller's to choose. The watchdog bounds the wait.
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.WithHooks(seen),
-	})...)
+	}))
 	if err != nil {
 		return fmt.Errorf("make producer %q: %w", p.id, err)
 	}
@@ -103,6 +104,16 @@ func (p *turn) ready(ctx context.Context, c *TransactorConfig) error {
 	}
 	p.client, p.seen, p.perTxn = client, seen, level >= 2
 	return nil
+}
+
+// making guards the making of clients: the library writes to what is behind the
+// options, which several clients share.
+var making sync.Mutex
+
+func newClient(opts []kgo.Opt) (*kgo.Client, error) {
+	making.Lock()
+	defer making.Unlock()
+	return kgo.NewClient(opts...)
 }
 
 // throwAway leaves the client to itself. Whatever it still sends is refused

@@ -211,8 +211,16 @@ func (c *wireConn) deliver(still <-chan struct{}) {
 func (c *wireConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.mu.Lock()
-	cut := c.cut
+	cut, closed := c.cut, c.closed
 	c.mu.Unlock()
+	if closed && err == nil {
+		// The client's reader had not been told yet when the deadline was set
+		// anew, and took the late answer instead of deliver.
+		c.wire.mu.Lock()
+		c.wire.late++
+		c.wire.mu.Unlock()
+		return 0, net.ErrClosed
+	}
 	if cut && err == nil {
 		c.Close()
 		return 0, ErrCut
