@@ -185,7 +185,7 @@ func TestPoisonedCommandHoldsOnlyItsAggregate(t *testing.T) {
 
 	// All others go on.
 	for round := range 4 {
-		parallel(8, accounts-1, func(i int) { done(deposit2(h, account(i+1), round), uint64(round+2)) })
+		parallel(8, accounts-1, func(i int) { done(again(h, account(i+1), round), uint64(round+2)) })
 	}
 
 	at, err := runtime.ParseCoordinates(row.Coordinates)
@@ -195,7 +195,12 @@ func TestPoisonedCommandHoldsOnlyItsAggregate(t *testing.T) {
 	// Who takes over, after a kill and after a stop, reads what is unfinished and no more.
 	for _, clean := range []bool{false, true} {
 		// The position in Kafka has passed the waiting ones when they are set aside, which takes 2 s.
-		wait(t, func() error { return w.asideRecorded(t, at.Partition, 1+len(behind)) })
+		wait(t, func() error {
+			if live := w.asides(t)[at.Partition]; len(live) != 1+len(behind) {
+				return fmt.Errorf("%d commands of partition %d are set aside, not %d: %q", len(live), at.Partition, 1+len(behind), live)
+			}
+			return nil
+		})
 		calls := len(handler.now().said(0, "called "))
 		if clean {
 			g.now().terminate(t)
@@ -218,8 +223,8 @@ func TestPoisonedCommandHoldsOnlyItsAggregate(t *testing.T) {
 		if left := end - o.Offset - int64(o.Above); o.Aside != 1+len(behind) || left != 0 || o.Clean != clean {
 			t.Errorf("takeover after clean=%v: %+v; %d commands of %d were read again, want %d set aside and none else", clean, o, left, end, 1+len(behind))
 		}
-		if again := held(); again.Attempts < row.Attempts {
-			t.Errorf("it was held after %d attempts, and after a restart after %d", row.Attempts, again.Attempts)
+		if after := held(); after.Attempts < row.Attempts {
+			t.Errorf("it was held after %d attempts, and after a restart after %d", row.Attempts, after.Attempts)
 		}
 		done(deposit(1), 0)
 		for _, line := range handler.now().said(0, "called ")[calls:] {
@@ -249,32 +254,39 @@ func TestPoisonedCommandHoldsOnlyItsAggregate(t *testing.T) {
 		return err
 	})
 	w.judge(t, h)
+	wait(t, func() error { return w.noAsides(t) })
 }
 
-// deposit2 is a deposit with an id that is unique to the account and the round.
-func deposit2(h *history, account string, round int) *command {
+// again is one more deposit with an id that is unique to the account and the round.
+func again(h *history, account string, round int) *command {
 	return h.add(&command{ID: "r-" + strconv.Itoa(round), Source: "/proof", Entity: account, Type: "ReceiveDeposit",
 		Payload: map[string]any{"transaction_id": strconv.Itoa(round), "source": "proof", "amount": money(7)}})
 }
 
-// asides reads the live set-aside records of a partition, by key.
-func (w *world) asides(t testing.TB, partition int32) map[string][]byte {
+// asides reads the live set-aside records, by partition and key.
+func (w *world) asides(t testing.TB) map[int32]map[string][]byte {
 	t.Helper()
-	live := map[string][]byte{}
-	for _, r := range w.kafka.Committed(t, w.topics.Parked())[partition] {
-		if r.Value == nil {
-			delete(live, string(r.Key))
-		} else {
-			live[string(r.Key)] = r.Value
+	live := map[int32]map[string][]byte{}
+	for p, records := range w.kafka.Committed(t, w.topics.Parked()) {
+		live[p] = map[string][]byte{}
+		for _, r := range records {
+			if r.Value == nil {
+				delete(live[p], string(r.Key))
+			} else {
+				live[p][string(r.Key)] = r.Value
+			}
 		}
 	}
 	return live
 }
 
-func (w *world) asideRecorded(t testing.TB, partition int32, n int) error {
+// noAsides says whether nothing is set aside any more.
+func (w *world) noAsides(t testing.TB) error {
 	t.Helper()
-	if live := w.asides(t, partition); len(live) != n {
-		return fmt.Errorf("%d commands of partition %d are set aside, not %d: %q", len(live), partition, n, live)
+	for p, live := range w.asides(t) {
+		if len(live) > 0 {
+			return fmt.Errorf("commands of partition %d are still set aside: %q", p, live)
+		}
 	}
 	return nil
 }
@@ -302,8 +314,13 @@ func TestFunctionDownForAWhile(t *testing.T) {
 					return fatal(fmt.Errorf("%s is only down, and a command is %+v", name, p))
 				}
 			}
-			if len(list) < 5 {
-				return fmt.Errorf("only %d commands wait for %s", len(list), name)
+			// What waits for more than 2 s is set aside in Kafka.
+			aside := 0
+			for _, live := range w.asides(t) {
+				aside += len(live)
+			}
+			if aside < 5 {
+				return fmt.Errorf("only %d commands are set aside while %s is down, %d wait", aside, name, len(list))
 			}
 			return nil
 		})
@@ -326,12 +343,5 @@ func TestFunctionDownForAWhile(t *testing.T) {
 			}
 		}
 	}
-	wait(t, func() error {
-		for p := range int32(partitions) {
-			if err := w.asideRecorded(t, p, 0); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	wait(t, func() error { return w.noAsides(t) })
 }
