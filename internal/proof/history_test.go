@@ -192,3 +192,25 @@ func (h *history) counts() string {
 	}
 	return fmt.Sprintf("%d accepted, %d failed, %d unknown; sent %d times", by[accepted], by[failed], by[unknown], sent)
 }
+
+// slowest tells of the command that its client was busy with for the longest time.
+func (h *history) slowest() string {
+	var slow *command
+	var longest time.Duration
+	for _, c := range h.all() {
+		tries := c.tries()
+		for _, a := range tries {
+			if took := a.Done.Sub(a.Sent); took > longest {
+				slow, longest = c, took
+			}
+		}
+	}
+	if slow == nil {
+		return "no command was sent"
+	}
+	text := fmt.Sprintf("the longest time for an answer was %v: %s", longest.Round(time.Millisecond), slow)
+	for _, a := range slow.tries() {
+		text += fmt.Sprintf("; %s at %s, after %v: %d %s %s", a.Gateway, a.Sent.Format("15:04:05.000"), a.Done.Sub(a.Sent).Round(time.Millisecond), a.Status, a.Problem, a.Err)
+	}
+	return text
+}

@@ -40,7 +40,7 @@ func (l *load) run(t testing.TB, n int) {
 	t.Helper()
 	l.each(l.checking+l.savings, func(i int, random *rand.Rand) { l.execute(l.open(i), random, modeWait) })
 	l.mix(n)
-	t.Logf("%s", l.history.counts())
+	t.Logf("%s; %s", l.history.counts(), l.history.slowest())
 }
 
 // begin opens the accounts and sends commands in the background; the returned
