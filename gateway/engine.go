@@ -76,15 +76,17 @@ type partition struct {
 	cancel context.CancelCauseFunc
 	ready  chan struct{} // closed when it is taken over
 
-	mu      sync.Mutex // guards what follows
-	shard   *shard.Shard
-	closing bool // no further batch is taken
-	open    bool // a batch is in a transaction
-	idle    *sync.Cond
-	solo    bool // its next batch goes alone: the last one aborted
-	paused  bool
-	readers map[uint64]chan shard.Reply
-	last    map[string]lastRecord // by events topic: the last record there is
+	mu        sync.Mutex // guards what follows
+	shard     *shard.Shard
+	closing   bool // no further batch is taken
+	open      bool // a batch is in a transaction
+	idle      *sync.Cond
+	solo      bool          // its next batch goes alone: the last one aborted
+	soloPause time.Duration // how long it sat out the last time
+	soloNext  time.Time     // when it may go again
+	paused    bool
+	readers   map[uint64]chan shard.Reply
+	last      map[string]lastRecord // by events topic: the last record there is
 }
 
 var (

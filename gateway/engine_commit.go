@@ -26,11 +26,12 @@ type commitPart struct {
 }
 
 // commitLoop makes one transaction after the other of what is ready. While one
-// is under way the next one fills: group commit.
+// is under way the next one fills: group commit. Positions without records and
+// checkpoints get their turn under load, too.
 func (e *Engine) commitLoop() {
 	plain := time.NewTicker(plainEvery)
 	defer plain.Stop()
-	pause := 0 * time.Millisecond
+	var pause time.Duration
 	for {
 		select {
 		case <-e.ctx.Done():
@@ -41,52 +42,61 @@ func (e *Engine) commitLoop() {
 			continue
 		case <-e.wake:
 		}
-		for {
-			parts := e.gather()
-			if len(parts) == 0 {
-				break
-			}
-			if e.commitParts(parts) {
-				pause = 0
-				continue
-			}
-			pause = min(2*pause+20*time.Millisecond, 2*time.Second)
-			if !sleep(e.ctx, pause) {
-				return
-			}
+		parts := e.gather(time.Now())
+		if len(parts) == 0 {
+			continue
+		}
+		e.rouse() // there may be more already
+		if e.commitParts(parts) {
+			pause = 0
+			continue
+		}
+		pause = min(2*pause+20*time.Millisecond, 2*time.Second)
+		if !sleep(e.ctx, pause) {
+			return
 		}
 	}
 }
 
-// gather takes a batch of every partition that has something ready. A partition
-// whose last batch aborted for a reason of its own goes alone; such ones and all
-// others take turns, so that neither waits for the other.
-func (e *Engine) gather() []commitPart {
+// A partition whose batch aborts for a reason of its own (a record that is
+// refused, a leader that is away) goes alone from then on, and sits out longer
+// each time, so that the others do not wait for it.
+const (
+	soloFirst = 20 * time.Millisecond
+	soloMost  = 2 * time.Second
+)
+
+// gather takes a batch of every partition that has something ready. One that
+// goes alone and all others take turns.
+func (e *Engine) gather(now time.Time) []commitPart {
 	var together, alone []*partition
 	for _, p := range e.list() {
 		p.mu.Lock()
-		if p.solo {
-			alone = append(alone, p)
-		} else {
+		switch {
+		case !p.solo:
 			together = append(together, p)
+		case !p.soloNext.After(now):
+			alone = append(alone, p)
 		}
 		p.mu.Unlock()
 	}
 	e.soloTurn = !e.soloTurn
-	if len(alone) > 0 {
-		e.rouse() // whoever is left out now is looked at again
-		if e.soloTurn {
-			for _, p := range alone {
-				if parts := takeBatches([]*partition{p}); len(parts) > 0 {
-					return parts
-				}
-				p.mu.Lock()
-				p.solo = false // nothing is left of what aborted
-				p.mu.Unlock()
+	if e.soloTurn {
+		for _, p := range alone {
+			if parts := takeBatches([]*partition{p}); len(parts) > 0 {
+				return parts
 			}
 		}
 	}
-	return takeBatches(together)
+	if parts := takeBatches(together); len(parts) > 0 {
+		return parts
+	}
+	for _, p := range alone {
+		if parts := takeBatches([]*partition{p}); len(parts) > 0 {
+			return parts
+		}
+	}
+	return nil
 }
 
 // takeBatches opens a batch of each partition that has something ready.
@@ -108,7 +118,8 @@ func takeBatches(list []*partition) []commitPart {
 }
 
 // commitParts makes one transaction and tells the shards what became of it. It
-// returns false when it was aborted.
+// returns false when the next one had better wait: the cluster, not a partition,
+// is in trouble.
 func (e *Engine) commitParts(parts []commitPart) bool {
 	var txn kafka.Txn
 	first := make([]int, len(parts))
@@ -127,6 +138,7 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 	if result.Outcome != kafka.Committed {
 		e.cfg.Log.Warn("transaction not committed", "outcome", result.Outcome.String(), "reason", string(result.Reason), "commands", results, "partitions", len(parts), "err", result.Err)
 	}
+	own := result.Reason == kafka.ReasonRecord || result.Reason == kafka.ReasonOffset || result.Reason == kafka.ReasonInvalid
 	for i, part := range parts {
 		part.p.mu.Lock()
 		part.p.open = false
@@ -137,13 +149,16 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 		}
 		switch result.Outcome {
 		case kafka.Committed:
-			part.p.solo = false
+			part.p.solo, part.p.soloPause = false, 0
 			e.remember(part, result.Offsets[first[i]:])
 			part.s.Committed(time.Now(), part.batch, result.Offsets[first[i]:first[i]+len(part.batch.Records)])
 		case kafka.Aborted:
-			own := result.Reason == kafka.ReasonRecord || result.Reason == kafka.ReasonOffset || result.Reason == kafka.ReasonInvalid
-			part.p.solo = own && (result.Partition < 0 || result.Partition == part.p.held.Partition)
-			part.s.Aborted(time.Now(), part.batch, own && len(parts) == 1, errText(result.Err))
+			if own && (result.Partition < 0 || result.Partition == part.p.held.Partition) {
+				part.p.solo = true
+				part.p.soloPause = min(max(2*part.p.soloPause, soloFirst), soloMost)
+				part.p.soloNext = time.Now().Add(part.p.soloPause)
+			}
+			part.s.Aborted(time.Now(), part.batch, own && result.Refused() && len(parts) == 1, errText(result.Err))
 		default:
 			// The process stops, or the partition is gone: whoever takes it over finds out.
 			part.p.closing = true
@@ -152,7 +167,7 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 		part.p.mu.Unlock()
 		e.carryOut(part.p, outputs)
 	}
-	return result.Outcome == kafka.Committed
+	return result.Outcome == kafka.Committed || own
 }
 
 // remember notes the last record of each events topic, for the next

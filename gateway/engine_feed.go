@@ -22,6 +22,7 @@ func (e *Engine) poll() error {
 		case err == nil:
 		case errors.Is(err, kafka.ErrClosed) || e.ctx.Err() != nil:
 			return nil
+		case e.readAgain(err):
 		default:
 			e.cfg.Log.Error("commands cannot be read", "err", err)
 			if !sleep(e.ctx, time.Second) {
@@ -29,6 +30,38 @@ func (e *Engine) poll() error {
 			}
 		}
 	}
+}
+
+// readAgainAfter is the break after an error of a single partition.
+const readAgainAfter = time.Second
+
+// readAgain has partitions that could not be read, and are paused for that, read
+// on after a while; the others are not held up. It returns false when the error
+// is about more than single partitions.
+func (e *Engine) readAgain(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all := true
+		for _, err := range joined.Unwrap() {
+			all = e.readAgain(err) && all
+		}
+		return all
+	}
+	var failed *kafka.PartitionError
+	if !errors.As(err, &failed) {
+		return false
+	}
+	e.cfg.Log.Error("commands of a partition cannot be read; trying again", "err", failed)
+	if p := e.partNumber(failed.Partition); p != nil && p.held == failed.Held {
+		e.work.Go(func() {
+			if sleep(p.ctx, readAgainAfter) {
+				e.with(p, func(_ time.Time, s *shard.Shard) {
+					p.paused = true // so that it is read on when there is room for it
+					e.pressure(p, s)
+				})
+			}
+		})
+	}
+	return true
 }
 
 func (e *Engine) feed(f kafka.Fetched) {

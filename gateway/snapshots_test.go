@@ -29,7 +29,7 @@ type snapshotBundle struct {
 }
 
 // onRedis runs a test on the embedded Redis, and on the real one that
-// EVENTO_TEST_REDIS names, for example redis://localhost:6379/9.
+// EVENTO_TEST_REDIS names, host:port.
 func onRedis(t *testing.T, test func(t *testing.T, b *snapshotBundle)) {
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
@@ -38,7 +38,8 @@ func onRedis(t *testing.T, test func(t *testing.T, b *snapshotBundle)) {
 		b.mini = mini
 		test(t, b)
 	})
-	if url := os.Getenv("EVENTO_TEST_REDIS"); url != "" {
+	if address := os.Getenv("EVENTO_TEST_REDIS"); address != "" {
+		url := "redis://" + address
 		t.Run("real", func(t *testing.T) {
 			t.Parallel()
 			test(t, newSnapshotBundle(t, url))
