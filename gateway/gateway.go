@@ -236,7 +236,12 @@ func (g *gateway) openSchemas(ctx context.Context, spawn func(string, func(conte
 			_ = g.router.Load(ctx)
 		}
 	}
-	g.registry = NewRegistry(g.Topics, g.catalogue, g.reader, g.producer, ensure, changed, g.Log)
+	franz, err := g.Kafka.Franz()
+	if err != nil {
+		return err
+	}
+	writer := kafka.NewExclusive(franz, "evento-"+g.Topics.Schemas(), g.Log)
+	g.registry = NewRegistry(g.Topics, g.catalogue, g.reader, writer, ensure, changed, g.Log)
 	g.router = triggers.NewRouter(triggers.Config{Sources: g.Triggers, Types: g.registry, Log: g.Log})
 	ready := make(chan struct{})
 	spawn("schemas topic", func(ctx context.Context) error {
