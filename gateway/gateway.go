@@ -251,7 +251,12 @@ func (g *gateway) openSchemas(ctx context.Context, spawn func(string, func(conte
 		// A new command type may have two handlers; Load logs it and keeps the former routes.
 		_ = g.routes.Load(ctx)
 	}
-	g.registry = NewRegistry(g.Topics, g.catalogue, g.reader, g.producer, ensure, changed, g.Log)
+	franz, err := g.Kafka.Franz()
+	if err != nil {
+		return err
+	}
+	writer := kafka.NewExclusive(franz, "evento-"+g.Topics.Schemas(), g.Log)
+	g.registry = NewRegistry(g.Topics, g.catalogue, g.reader, writer, ensure, changed, g.Log)
 	g.routes = g.Routes(g.registry)
 	ready := make(chan struct{})
 	spawn("schemas topic", func(ctx context.Context) error {

@@ -23,7 +23,7 @@ type Registry struct {
 	topics    kafka.Topics
 	catalogue *avro.Catalogue
 	reader    *kafka.Reader
-	producer  *kafka.Producer
+	writer    *kafka.Exclusive
 	// ensure makes the topics of new aggregates, in the layout that has one each.
 	ensure func(ctx context.Context, aggregates []string) error
 	// changed is told after each schema that is new here.
@@ -38,20 +38,20 @@ type Registry struct {
 }
 
 // NewRegistry returns a registry that knows nothing yet: [Registry.Run] reads it.
-func NewRegistry(topics kafka.Topics, catalogue *avro.Catalogue, reader *kafka.Reader, producer *kafka.Producer, ensure func(context.Context, []string) error, changed func(), log *slog.Logger) *Registry {
-	return &Registry{topics: topics, catalogue: catalogue, reader: reader, producer: producer, ensure: ensure, changed: changed, log: log, turn: make(chan struct{}, 1), news: make(chan struct{})}
+func NewRegistry(topics kafka.Topics, catalogue *avro.Catalogue, reader *kafka.Reader, writer *kafka.Exclusive, ensure func(context.Context, []string) error, changed func(), log *slog.Logger) *Registry {
+	return &Registry{topics: topics, catalogue: catalogue, reader: reader, writer: writer, ensure: ensure, changed: changed, log: log, turn: make(chan struct{}, 1), news: make(chan struct{})}
 }
 
 // Run follows the topic until ctx ends. caughtUp is called once, when all that
 // stood there at the beginning is in the catalogue.
 func (r *Registry) Run(ctx context.Context, caughtUp func()) error {
 	ready := false
-	return r.reader.Follow(ctx, r.topics.Schemas(), func(record kafka.Record) {
-		taken := r.take(record)
-		r.moved(record.Offset + 1)
-		if taken && ready {
+	return r.reader.FollowPositions(ctx, r.topics.Schemas(), nil, func(record kafka.Record) {
+		if r.take(record) && ready {
 			r.changed()
 		}
+	}, func(_ int32, position int64) {
+		r.moved(position)
 	}, func() {
 		ready = true
 		caughtUp()
@@ -122,6 +122,10 @@ func (r *Registry) register(ctx context.Context, file string, text []byte, dryRu
 	if err != nil {
 		return nil, err
 	}
+	// Another gateway may have written since this one last read.
+	if err := r.CatchUp(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKafkaAway, err)
+	}
 	added, err := r.catalogue.Check(aggregate)
 	if err != nil {
 		return nil, err
@@ -132,26 +136,60 @@ func (r *Registry) register(ctx context.Context, file string, text []byte, dryRu
 	if err := r.ensure(ctx, append(r.catalogue.Aggregates(), aggregate.Name)); err != nil {
 		return nil, err
 	}
-	for _, t := range added {
-		registered := t.Register(time.Now())
-		value, err := registered.Encode()
+	if added, err = r.write(ctx, aggregate); err != nil {
+		return nil, err
+	}
+	return toSchemaTypes(added), nil
+}
+
+// write registers what is new of an aggregate. What is compatible is decided
+// with all that other gateways have registered, and none of them registers
+// anything between that decision and its record: what two allowed at the same
+// time, each without the other, might not go together.
+func (r *Registry) write(ctx context.Context, aggregate *avro.Aggregate) ([]*avro.Type, error) {
+	var added []*avro.Type
+	var refused error
+	err := r.writer.Do(ctx, func(ctx context.Context) (records []kafka.Record, err error) {
+		if err := r.CatchUp(ctx); err != nil {
+			return nil, err
+		}
+		types, err := r.catalogue.Check(aggregate)
 		if err != nil {
+			refused = err
 			return nil, err
 		}
-		_, err = r.producer.Produce(ctx, kafka.Record{Topic: r.topics.Schemas(), Partition: 0, Key: []byte(registered.Key()), Value: value})
-		switch {
-		case errors.Is(err, kafka.ErrNotWritten):
-			return nil, fmt.Errorf("%w: %w", ErrKafkaAway, err)
-		case err != nil:
-			return nil, fmt.Errorf("%w: %w", ErrUncertain, err)
+		if len(types) > 0 {
+			added = types // unless an earlier try has written them after all
 		}
-		// Not waiting for the topic: what is acknowledged is the truth already.
-		if err := r.catalogue.Add(registered); err != nil {
-			return nil, err
+		for _, t := range types {
+			registered := t.Register(time.Now())
+			value, err := registered.Encode()
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, kafka.Record{
+				Topic: r.topics.Schemas(), Partition: 0, Key: []byte(registered.Key()), Value: value,
+			})
+		}
+		return records, nil
+	})
+	switch {
+	case refused != nil:
+		return nil, refused
+	case errors.Is(err, kafka.ErrNotWritten):
+		return nil, fmt.Errorf("%w: %w", ErrKafkaAway, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	if err := r.CatchUp(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	for _, t := range added {
+		if _, ok := r.catalogue.Version(t.DataSchema()); !ok {
+			return nil, fmt.Errorf("%w: %s is not in the topic", ErrUncertain, t.Name)
 		}
 	}
-	r.changed()
-	return toSchemaTypes(added), nil
+	return added, nil
 }
 
 // RegisterDir registers every .avsc file of a folder. All files are tried; the

@@ -12,6 +12,11 @@ func (w *world) check() error {
 	if n, _ := w.shard.Backlog(); n > 0 {
 		return fmt.Errorf("%d commands never ended", n)
 	}
+	for _, r := range w.reads {
+		if at := w.fold(r.id); at.State.Version >= r.version {
+			return fmt.Errorf("a read of %s from version %d on has no answer, and it is at %d", r.id, r.version, at.State.Version)
+		}
+	}
 	type chain struct {
 		version uint64
 		offsets []int64
@@ -127,19 +132,25 @@ func (w *world) checkLinks(offset int64, m *runtime.Message, before []int64) err
 		}
 		return link
 	}
+	// A distance counts the records of the transaction; strangers' records among
+	// them make it point behind the one that is meant, never before it.
+	fits := func(link, want int64) bool {
+		at := resolve(link)
+		return at == want || w.gaps() && link < 0 && at > want && at < offset
+	}
 	switch {
 	case len(before) == 0:
 		if m.Prev != runtime.NoPrev {
 			return fmt.Errorf("offset %d: the first record of %s has eventoprev %d", offset, m.Aggregate(), m.Prev)
 		}
-	case resolve(m.Prev) != before[len(before)-1]:
+	case !fits(m.Prev, before[len(before)-1]):
 		return fmt.Errorf("offset %d: eventoprev %d, want %d", offset, m.Prev, before[len(before)-1])
 	}
 	if due := len(before) > 0 && len(before)%SkipEvery == 0; due != (m.Skip != nil) {
 		return fmt.Errorf("offset %d: %d records before it and eventoskip %v", offset, len(before), m.Skip)
 	}
 	for i, link := range m.Skip {
-		if want := before[len(before)-SkipEvery+i]; resolve(link) != want {
+		if want := before[len(before)-SkipEvery+i]; !fits(link, want) {
 			return fmt.Errorf("offset %d: eventoskip[%d] is %d, want %d", offset, i, link, want)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/evento-oss/evento/runtime"
@@ -34,21 +35,91 @@ func (w *world) carryOut(faults bool) {
 			})
 		case Invoke:
 			computed := w.compute(o.Work, faults)
-			later(func() { s.Computed(w.now, o.Call, computed) })
+			later(func() {
+				if w.bug == "late answers count" {
+					if agg := s.aggregates[o.Work.Aggregate]; agg != nil && s.calls[agg.call] == agg {
+						s.Computed(w.now, agg.call, computed)
+						return
+					}
+				}
+				s.Computed(w.now, o.Call, computed)
+			})
 		case Confirm:
 			later(func() {
 				if faults && w.chance(20) {
 					s.Confirmed(w.now, o.Token, Confirmation{Trouble: &Trouble{Kind: Unavailable, Wait: time.Second}})
 					return
 				}
-				s.Confirmed(w.now, o.Token, w.confirm(o))
+				c := w.confirm(o)
+				if w.bug == "repeats are new" {
+					c = Confirmation{}
+				}
+				s.Confirmed(w.now, o.Token, c)
 			})
 		case Answer:
 			w.logf("answer %d %s %s v%d %s", o.Command.Offset, o.Command.Message.ID, o.Outcome.Status, o.Outcome.Version, o.Outcome.Reason)
 			w.answers = append(w.answers, simAnswer{o.Command, o.Outcome})
+		case Reply:
+			w.replied(o)
+		case Save:
+			w.saved(o.Snapshot)
 		case Corrupt:
 			panic(fmt.Sprintf("seed %d: %s: %s", w.seed, o.Aggregate, o.Reason))
 		}
+	}
+}
+
+// read asks for a snapshot, or takes a question back.
+func (w *world) read() {
+	for token, r := range w.reads {
+		if w.chance(20) {
+			w.shard.Unread(r.id, token)
+			delete(w.reads, token)
+			return
+		}
+		break
+	}
+	w.lastAsk++
+	r := &simRead{id: runtime.AggregateID("acc:" + strconv.Itoa(w.rng.IntN(1+int(w.seed%4)))), asked: w.now}
+	if w.chance(50) {
+		r.version = uint64(w.rng.IntN(60))
+	}
+	w.reads[w.lastAsk] = r
+	w.shard.Read(w.now, w.lastAsk, r.id, simEvents, r.version)
+}
+
+func (w *world) fail(format string, args ...any) {
+	if w.wrong == nil {
+		w.wrong = fmt.Errorf(format, args...)
+	}
+}
+
+// replied holds an answer against what is committed.
+func (w *world) replied(o Reply) {
+	r := w.reads[o.Token]
+	if r == nil {
+		w.fail("answer to a question that nobody asks: %+v", o)
+		return
+	}
+	delete(w.reads, o.Token)
+	switch now := w.fold(r.id); {
+	case o.Err != "":
+	case o.Missing && now.Head.Exists():
+		w.fail("%s is said to be missing, and is at version %d", r.id, now.State.Version)
+	case o.Missing:
+	case o.Snapshot.State.Version < r.version:
+		w.fail("%s is answered at version %d, asked for %d", r.id, o.Snapshot.State.Version, r.version)
+	default:
+		w.saved(o.Snapshot)
+	}
+}
+
+// saved holds a snapshot that left the shard against the log: it is what is committed now.
+func (w *world) saved(got Snapshot) {
+	want := w.fold(got.Aggregate)
+	if got.Head != want.Head || got.State.Version != want.State.Version || string(got.State.Data) != string(want.State.Data) ||
+		!slices.Equal(got.Links, want.Links) || got.Seen.Len() != want.Seen.Len() || !got.Recorded.Equal(want.Recorded) {
+		w.fail("a snapshot of %s is %+v, the log says %+v", got.Aggregate, got, want)
 	}
 }
 
@@ -85,9 +156,11 @@ func (w *world) compute(work Work, faults bool) Computed {
 }
 
 // fold rebuilds a snapshot from the log, as a loader does.
-func (w *world) fold(id runtime.AggregateID) Snapshot {
+func (w *world) fold(id runtime.AggregateID) Snapshot { return w.foldTo(id, int64(len(w.events))) }
+
+func (w *world) foldTo(id runtime.AggregateID, end int64) Snapshot {
 	snap := Snapshot{Aggregate: id, Seen: &Seen{}}
-	for offset, e := range w.events {
+	for offset, e := range w.events[:max(end, 0)] {
 		if e.m == nil || e.m.Aggregate() != id {
 			continue
 		}
@@ -152,9 +225,25 @@ func (w *world) end(faults bool) {
 			w.events = append(w.events, simEvent{}) // aborted records take offsets
 		}
 		w.logf("abort %d results", txn.batch.Results())
+		if w.bug == "the position moves alone" {
+			w.offset, w.metadata = txn.batch.Offset, txn.batch.Metadata
+		}
+		if w.bug == "an aborted commit counts" && txn.shard == w.shard {
+			offsets := make([]int64, len(txn.batch.Records))
+			for i := range offsets {
+				offsets[i] = int64(len(w.events) + i)
+			}
+			txn.shard.Committed(w.now, txn.batch, offsets)
+			return
+		}
 		if txn.shard == w.shard {
 			txn.shard.Aborted(w.now, txn.batch, w.chance(50), "simulated")
 		}
+		return
+	}
+	if w.bug == "an uncertain commit is taken for aborted" && w.chance(10) && txn.shard == w.shard {
+		w.commit(txn.batch)
+		txn.shard.Aborted(w.now, txn.batch, false, "simulated")
 		return
 	}
 	offsets := w.commit(txn.batch)
@@ -165,9 +254,19 @@ func (w *world) end(faults bool) {
 
 func (w *world) commit(b *Batch) []int64 {
 	w.logf("commit %d results, %d records, position %d %s", b.Results(), len(b.Records), b.Offset, b.Metadata)
+	if w.bug == "the pointer to set-aside records runs ahead" {
+		if p, err := ParsePosition(b.Offset, b.Metadata, simTopicID); err == nil {
+			o := newOffsets(p)
+			o.end = max(o.end, p.End)
+			b.Metadata = o.encode(p.Aside+1, false, simTopicID)
+		}
+	}
 	var offsets []int64
 	for _, r := range b.Records {
 		if r.Kind == EventRecord {
+			for w.gaps() && w.chance(10) {
+				w.events = append(w.events, simEvent{}) // of a former owner, who will be fenced
+			}
 			offsets = append(offsets, int64(len(w.events)))
 			w.events = append(w.events, simEvent{r.Message})
 			continue
@@ -180,13 +279,21 @@ func (w *world) commit(b *Batch) []int64 {
 	return offsets
 }
 
+// gaps says whether aborted records may stand inside of transactions, so that
+// distances in them are not what the writer thought.
+func (w *world) gaps() bool { return w.seed%5 == 3 }
+
 // crash loses the owner; its open transaction is ended by the next one: it may
 // have been committed without a word, or is aborted.
 func (w *world) crash() {
 	w.logf("crash")
-	if w.txn != nil && w.chance(50) {
+	switch {
+	case w.txn != nil && w.bug == "nobody fences a former owner":
+		w.zombie = w.txn
+	case w.txn != nil && w.chance(50):
 		w.commit(w.txn.batch)
 	}
+	clear(w.reads)
 	w.txn, w.shard, w.pending, w.clean = nil, nil, nil, false
 }
 
@@ -194,6 +301,7 @@ func (w *world) stop() {
 	w.logf("stop")
 	w.checkpoint(true, true)
 	w.shard, w.pending = nil, nil
+	clear(w.reads)
 }
 
 // checkpoint writes the changed heads and the position beside them.
@@ -271,6 +379,24 @@ func (w *world) takeOver() {
 	}
 	slices.SortFunc(r.Asides, func(a, b Aside) int { return int(a.Offset - b.Offset) })
 	w.restoreHeads(&r)
+	switch {
+	case w.bug == "set-aside records are not read":
+		r.Asides = nil
+	case w.bug == "the heads stop at an open transaction" && w.chance(30):
+		for id := range r.Heads {
+			if before := w.foldTo(id, int64(len(w.events))-4).Head; before.Exists() {
+				r.Heads[id] = before
+			} else {
+				delete(r.Heads, id)
+			}
+		}
+	case w.bug == "a checkpoint leaves heads out":
+		r.Unsaved = nil
+	}
+	if w.zombie != nil {
+		defer func(z *simTxn) { w.commit(z.batch) }(w.zombie)
+		w.zombie = nil
+	}
 	w.logf("take over at %d, %d above, %d aside, clean %v", r.Position.Offset, len(r.Position.Done), len(r.Asides), r.Position.Clean)
 	w.shard = New(w.now, Config{
 		Commands: simTopic, CommandsID: simTopicID, Installation: "sim", Seed: w.seed,

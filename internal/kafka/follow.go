@@ -23,6 +23,14 @@ func (r *Reader) Follow(ctx context.Context, topic string, do func(Record), caug
 // FollowFrom is [Reader.Follow] from these offsets, by partition; a partition
 // that is not named is followed from its beginning.
 func (r *Reader) FollowFrom(ctx context.Context, topic string, from map[int32]int64, do func(Record), caughtUp func()) error {
+	return r.FollowPositions(ctx, topic, from, do, func(int32, int64) {}, caughtUp)
+}
+
+// FollowPositions is [Reader.FollowFrom], and tells how far each partition has
+// been read: the offset below which all was given, or never will be. Where
+// transactions end, or compaction took something away, that is more than the
+// offset after the last record.
+func (r *Reader) FollowPositions(ctx context.Context, topic string, from map[int32]int64, do func(Record), at func(partition int32, position int64), caughtUp func()) error {
 	config := stretchConfig(ReadCommitted)
 	config["fetch.wait.max.ms"] = 100 // it is mostly idle at the end of the log
 	c, err := r.open(config)
@@ -35,7 +43,7 @@ func (r *Reader) FollowFrom(ctx context.Context, topic string, from map[int32]in
 		}
 	}()
 	c.topic = topic
-	f := follower{reader: r, topic: topic, cursor: c, behind: map[int32]int64{}, do: do}
+	f := follower{reader: r, topic: topic, cursor: c, behind: map[int32]int64{}, do: do, at: at}
 	if err := f.start(ctx, from); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -62,6 +70,7 @@ type follower struct {
 	behind map[int32]int64 // by partition: the high watermark at the start, as long as it is not reached
 	moved  time.Time       // when a partition last moved
 	do     func(Record)
+	at     func(partition int32, position int64)
 }
 
 func (f *follower) start(ctx context.Context, from map[int32]int64) error {
@@ -115,6 +124,7 @@ func (f *follower) step() error {
 
 func (f *follower) reached(partition int32, position int64) {
 	f.moved, f.cursor.trouble = time.Now(), nil
+	f.at(partition, position)
 	if high, ok := f.behind[partition]; ok && position >= high {
 		delete(f.behind, partition)
 	}

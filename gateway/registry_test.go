@@ -1,0 +1,67 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/evento-oss/evento/internal/avro"
+	"github.com/evento-oss/evento/internal/kafka"
+)
+
+func (w *engineWorld) registry(t *testing.T) *Registry {
+	t.Helper()
+	franz, err := w.settings.Franz()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewRegistry(w.topics, avro.NewCatalogue(), w.reader, kafka.NewExclusive(franz, "evento-"+w.topics.Schemas(), w.log),
+		func(context.Context, []string) error { return nil }, func() {}, w.log)
+	ctx, stop := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- r.Run(ctx, func() { close(ready) }) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-ready:
+	case <-patience(t).Done():
+		t.Fatal("the schemas topic was not read")
+	}
+	return r
+}
+
+const registryAccount = `[
+ {"type": "record", "name": "Acc", "namespace": "Acc", "evento": {"kind": "root", "prefix": "acc"}, "doc": "An account.", "fields": [{"name": "n", "type": "long", "default": 0, "doc": "A number."}]},
+ {"type": "record", "name": "Done", "namespace": "Acc", "evento": {"kind": "event"}, "doc": "It is done.", "fields": [{"name": "x", "type": "TYPE", "doc": "A field."}]}
+]`
+
+// Two gateways register, at the same time, what does not go together.
+func TestRegistrationsAtOnceAreCheckedAgainstEachOther(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t, 1)
+	texts := []string{strings.Replace(registryAccount, "TYPE", "long", 1), strings.Replace(registryAccount, "TYPE", "string", 1)}
+	gateways := []*Registry{w.registry(t), w.registry(t)}
+	errs := make([]error, 2)
+	var all sync.WaitGroup
+	for i, r := range gateways {
+		all.Go(func() { _, errs[i] = r.Register(patience(t), []byte(texts[i]), false) })
+	}
+	all.Wait()
+	if (errs[0] == nil) == (errs[1] == nil) {
+		t.Errorf("registered by both or by none: %v, %v", errs[0], errs[1])
+	}
+	third := w.registry(t)
+	for i, r := range append(gateways, third) {
+		if err := r.CatchUp(patience(t)); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(r.catalogue.Versions("Acc.Done")); n != 1 {
+			t.Errorf("gateway %d knows %d versions of the event, want 1", i, n)
+		}
+	}
+}
