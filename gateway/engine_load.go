@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ func (e *Engine) load(p *partition, o shard.Load) (shard.Snapshot, *shard.Troubl
 			if s.Head.Offset < o.Head.Offset {
 				if s, trouble := e.replay(ctx, p, o, s); trouble == nil {
 					e.cfg.Metrics.loads.WithLabelValues("snapshot and events").Inc()
+					e.offer(s)
 					return s, nil
 				}
 			}
@@ -49,8 +51,19 @@ func (e *Engine) load(p *partition, o shard.Load) (shard.Snapshot, *shard.Troubl
 	s, trouble := e.replay(ctx, p, o, shard.Snapshot{Aggregate: o.Aggregate})
 	if trouble == nil {
 		e.cfg.Metrics.loads.WithLabelValues("events").Inc()
+		e.offer(s)
 	}
 	return s, trouble
+}
+
+// offer gives the cache a snapshot that was rebuilt: the next one to load the
+// aggregate need not do it again. The shard goes on changing its own.
+func (e *Engine) offer(s shard.Snapshot) {
+	if e.cfg.Saves == nil {
+		return
+	}
+	s.Links, s.Seen = slices.Clone(s.Links), s.Seen.Clone()
+	e.cfg.Saves.Put(s)
 }
 
 var errChain = errors.New("the records do not continue the snapshot")

@@ -315,7 +315,8 @@ func (g *gateway) build() (err error) {
 		Installation: g.HTTP.Installation, Topics: g.Topics, Partitions: g.installation.Partitions,
 		CommandsID: g.ids.get(g.Topics.Commands()), EventsID: g.ids.get,
 		Group: kafka.GroupConfig{
-			Client: franz, Group: g.group(), Topic: g.Topics.Commands(), Address: g.address, SessionTimeout: g.SessionTimeout, Log: g.Log,
+			Client: franz, Group: g.group(), Topic: g.Topics.Commands(), Address: g.address, SessionTimeout: g.SessionTimeout,
+			RebalanceTimeout: max(30*time.Second, g.SessionTimeout), Log: g.Log,
 		},
 		Transacts: kafka.TransactorConfig{Client: franz, Log: g.Log},
 		Takeover:  g.takeover, Producer: g.producer, Reader: g.reader, History: kafka.NewHistory(g.reader, g.Log),
