@@ -79,7 +79,9 @@ type partition struct {
 	closing bool // no further batch is taken
 	open    bool // a batch is in a transaction
 	idle    *sync.Cond
-	solo    bool // its next batch goes alone: the last one aborted
+	solo    bool      // its next batch goes alone: the last one aborted
+	aborts  int       // batches in a row that aborted for a reason of its own
+	sitsOut time.Time // no turn before
 	paused  bool
 	readers map[uint64]chan shard.Reply
 	last    map[string]lastRecord // by events topic: the last record there is

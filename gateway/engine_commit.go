@@ -60,14 +60,18 @@ func (e *Engine) commitLoop() {
 
 // gather takes a batch of every partition that has something ready. A partition
 // whose last batch aborted for a reason of its own goes alone; such ones and all
-// others take turns, so that neither waits for the other.
+// others take turns, so that neither waits for the other. One that aborts again
+// and again sits out, each time longer: its transaction may take as long as the
+// watchdog (a partition without a leader), and all others wait meanwhile.
 func (e *Engine) gather() []commitPart {
 	var together, alone []*partition
 	for _, p := range e.list() {
 		p.mu.Lock()
-		if p.solo {
+		switch {
+		case time.Now().Before(p.sitsOut): // the tick finds what it has ready then
+		case p.solo:
 			alone = append(alone, p)
-		} else {
+		default:
 			together = append(together, p)
 		}
 		p.mu.Unlock()
@@ -108,7 +112,8 @@ func takeBatches(list []*partition) []commitPart {
 }
 
 // commitParts makes one transaction and tells the shards what became of it. It
-// returns false when it was aborted.
+// returns false when it was aborted, and not for the sake of a single partition:
+// then the next one had better wait a little.
 func (e *Engine) commitParts(parts []commitPart) bool {
 	var txn kafka.Txn
 	first := make([]int, len(parts))
@@ -126,7 +131,11 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 	e.cfg.Metrics.transaction(result, results, len(txn.Records), time.Since(began))
 	if result.Outcome != kafka.Committed {
 		e.cfg.Log.Warn("transaction not committed", "outcome", result.Outcome.String(), "reason", string(result.Reason), "commands", results, "partitions", len(parts), "err", result.Err)
+	} else if result.Err != nil {
+		e.cfg.Metrics.corrupt.Inc()
+		e.cfg.Log.Error("transaction committed, but not whole", "commands", results, "partitions", len(parts), "err", result.Err)
 	}
+	own := result.Reason == kafka.ReasonRecord || result.Reason == kafka.ReasonOffset || result.Reason == kafka.ReasonInvalid
 	for i, part := range parts {
 		part.p.mu.Lock()
 		part.p.open = false
@@ -137,12 +146,14 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 		}
 		switch result.Outcome {
 		case kafka.Committed:
-			part.p.solo = false
+			part.p.solo, part.p.aborts = false, 0
 			e.remember(part, result.Offsets[first[i]:])
 			part.s.Committed(time.Now(), part.batch, result.Offsets[first[i]:first[i]+len(part.batch.Records)])
 		case kafka.Aborted:
-			own := result.Reason == kafka.ReasonRecord || result.Reason == kafka.ReasonOffset || result.Reason == kafka.ReasonInvalid
-			part.p.solo = own && (result.Partition < 0 || result.Partition == part.p.held.Partition)
+			if part.p.solo = own && (result.Partition < 0 || result.Partition == part.p.held.Partition); part.p.solo {
+				part.p.sitsOut = time.Now().Add(sitOut(part.p.aborts))
+				part.p.aborts++
+			}
 			part.s.Aborted(time.Now(), part.batch, own && len(parts) == 1, errText(result.Err))
 		default:
 			// The process stops, or the partition is gone: whoever takes it over finds out.
@@ -152,7 +163,16 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 		part.p.mu.Unlock()
 		e.carryOut(part.p, outputs)
 	}
-	return result.Outcome == kafka.Committed
+	return result.Outcome == kafka.Committed || own
+}
+
+// sitOut is how long a partition has no turn after so many aborts in a row
+// before the last one. The first is none: its batch was in company, or is to be halved.
+func sitOut(aborts int) time.Duration {
+	if aborts < 3 {
+		return time.Duration(aborts) * 20 * time.Millisecond
+	}
+	return min(100*time.Millisecond<<min(aborts-3, 10), 20*time.Second)
 }
 
 // remember notes the last record of each events topic, for the next
@@ -247,7 +267,7 @@ func (e *Engine) commitHeads() {
 // under way.
 func (e *Engine) writeHeads(ctx context.Context, p *partition, clean bool) {
 	p.mu.Lock()
-	if p.shard == nil || p.open {
+	if p.shard == nil || p.open || p.closing && !clean {
 		p.mu.Unlock()
 		return
 	}
