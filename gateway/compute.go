@@ -140,7 +140,7 @@ func (f *Functions) apply(ctx context.Context, w shard.Work, events []shard.Even
 	if a.result.Failure != nil {
 		return f.unlessInvalid(w, command, f.trouble(&t, f.lineOf(&t), q, a.result.Failure))
 	}
-	state, err := f.checkState(q, &a.result, len(events))
+	state, err := f.checkState(q, &a, len(events))
 	switch {
 	case errors.Is(err, errStateGrew):
 		return rejected(w.State, RejectStateTooLarge, err.Error())

@@ -107,8 +107,8 @@ var errStateGrew = errors.New("the state grew beyond its limit")
 
 // checkState holds the state that an aggregator answered against the schema and
 // the limit.
-func (f *Functions) checkState(q *question, r *runtime.Result, events int) (shard.State, error) {
-	s := shard.State{Version: q.state.Version + uint64(events), Schema: r.StateSchema, Data: r.State}
+func (f *Functions) checkState(q *question, a *answered, events int) (shard.State, error) {
+	s := shard.State{Version: q.state.Version + uint64(events), Schema: a.result.StateSchema, Data: a.result.State}
 	if s.Schema == "" {
 		if q.state.Schema != "" {
 			return s, wrongAnswer("no state after %d events, but there was one before", events)
@@ -118,6 +118,10 @@ func (f *Functions) checkState(q *question, r *runtime.Result, events int) (shar
 	}
 	if s.Data == nil {
 		s.Data = []byte{} // a root without fields is not the absence of one
+	}
+	var err error
+	if s.Fold, err = f.foldOf(q.typeName, a.build); err != nil {
+		return s, err
 	}
 	name, _, err := s.Schema.Parse()
 	if err != nil {

@@ -90,7 +90,7 @@ func (f *Functions) executeRun(ctx context.Context, w shard.Work, t *FunctionTar
 		}
 		total += len(events[i])
 	}
-	state, err := f.checkState(q, r, total)
+	state, err := f.checkState(q, &a, total)
 	switch {
 	case err != nil && len(r.Steps) > 1:
 		return c, len(r.Steps) / 2

@@ -65,6 +65,8 @@ type Engine struct {
 	soloTurn bool   // of the commit loop alone: see gather
 	process  string // random; begins the identities of this process's records
 	owners   ownerTable
+	joined   atomic.Bool  // all partitions have had an owner
+	lastSeen atomic.Int64 // when Kafka last answered, Unix nanoseconds
 }
 
 // partition is a held partition. Its shard is nil until it is taken over.
@@ -74,17 +76,17 @@ type partition struct {
 	cancel context.CancelCauseFunc
 	ready  chan struct{} // closed when it is taken over
 
-	mu      sync.Mutex // guards what follows
-	shard   *shard.Shard
-	closing bool // no further batch is taken
-	open    bool // a batch is in a transaction
-	idle    *sync.Cond
-	solo    bool      // its next batch goes alone: the last one aborted
-	aborts  int       // batches in a row that aborted for a reason of its own
-	sitsOut time.Time // no turn before
-	paused  bool
-	readers map[uint64]chan shard.Reply
-	last    map[string]lastRecord // by events topic: the last record there is
+	mu        sync.Mutex // guards what follows
+	shard     *shard.Shard
+	closing   bool // no further batch is taken
+	open      bool // a batch is in a transaction
+	idle      *sync.Cond
+	solo      bool          // its next batch goes alone: the last one aborted
+	soloPause time.Duration // how long it sat out the last time
+	soloNext  time.Time     // when it may go again
+	paused    bool
+	readers   map[uint64]chan shard.Reply
+	last      map[string]lastRecord // by events topic: the last record there is
 }
 
 var (
@@ -128,6 +130,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.work.Go(func() { polled <- e.poll() })
 	e.work.Go(e.tick)
 	e.work.Go(e.commitLoop)
+	e.work.Go(e.watchKafka)
 
 	var err error
 	select {
@@ -329,8 +332,12 @@ func (e *Engine) Forget(aggregate string) {
 func (e *Engine) AwaitReady(ctx context.Context) bool {
 	for {
 		owners, err := e.group.Owners(ctx)
-		if err == nil && int32(len(owners)) == e.cfg.Partitions && e.Ready(ctx)["partitions"] == nil {
-			return true
+		if err == nil && int32(len(owners)) == e.cfg.Partitions {
+			e.joined.Store(true)
+			e.lastSeen.Store(time.Now().UnixNano())
+			if e.Ready(ctx)["partitions"] == nil {
+				return true
+			}
 		}
 		if !sleep(ctx, 20*time.Millisecond) {
 			return false

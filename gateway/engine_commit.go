@@ -26,11 +26,12 @@ type commitPart struct {
 }
 
 // commitLoop makes one transaction after the other of what is ready. While one
-// is under way the next one fills: group commit.
+// is under way the next one fills: group commit. Positions without records and
+// checkpoints get their turn under load, too.
 func (e *Engine) commitLoop() {
 	plain := time.NewTicker(plainEvery)
 	defer plain.Stop()
-	pause := 0 * time.Millisecond
+	var pause time.Duration
 	for {
 		select {
 		case <-e.ctx.Done():
@@ -41,56 +42,61 @@ func (e *Engine) commitLoop() {
 			continue
 		case <-e.wake:
 		}
-		for {
-			parts := e.gather()
-			if len(parts) == 0 {
-				break
-			}
-			if e.commitParts(parts) {
-				pause = 0
-				continue
-			}
-			pause = min(2*pause+20*time.Millisecond, 2*time.Second)
-			if !sleep(e.ctx, pause) {
-				return
-			}
+		parts := e.gather(time.Now())
+		if len(parts) == 0 {
+			continue
+		}
+		e.rouse() // there may be more already
+		if e.commitParts(parts) {
+			pause = 0
+			continue
+		}
+		pause = min(2*pause+20*time.Millisecond, 2*time.Second)
+		if !sleep(e.ctx, pause) {
+			return
 		}
 	}
 }
 
-// gather takes a batch of every partition that has something ready. A partition
-// whose last batch aborted for a reason of its own goes alone; such ones and all
-// others take turns, so that neither waits for the other. One that aborts again
-// and again sits out, each time longer: its transaction may take as long as the
-// watchdog (a partition without a leader), and all others wait meanwhile.
-func (e *Engine) gather() []commitPart {
+// A partition whose batch aborts for a reason of its own (a record that is
+// refused, a leader that is away) goes alone from then on, and sits out longer
+// each time, so that the others do not wait for it.
+const (
+	soloFirst = 20 * time.Millisecond
+	soloMost  = 2 * time.Second
+)
+
+// gather takes a batch of every partition that has something ready. One that
+// goes alone and all others take turns.
+func (e *Engine) gather(now time.Time) []commitPart {
 	var together, alone []*partition
 	for _, p := range e.list() {
 		p.mu.Lock()
 		switch {
-		case time.Now().Before(p.sitsOut): // the tick finds what it has ready then
-		case p.solo:
-			alone = append(alone, p)
-		default:
+		case !p.solo:
 			together = append(together, p)
+		case !p.soloNext.After(now):
+			alone = append(alone, p)
 		}
 		p.mu.Unlock()
 	}
 	e.soloTurn = !e.soloTurn
-	if len(alone) > 0 {
-		e.rouse() // whoever is left out now is looked at again
-		if e.soloTurn {
-			for _, p := range alone {
-				if parts := takeBatches([]*partition{p}); len(parts) > 0 {
-					return parts
-				}
-				p.mu.Lock()
-				p.solo = false // nothing is left of what aborted
-				p.mu.Unlock()
+	if e.soloTurn {
+		for _, p := range alone {
+			if parts := takeBatches([]*partition{p}); len(parts) > 0 {
+				return parts
 			}
 		}
 	}
-	return takeBatches(together)
+	if parts := takeBatches(together); len(parts) > 0 {
+		return parts
+	}
+	for _, p := range alone {
+		if parts := takeBatches([]*partition{p}); len(parts) > 0 {
+			return parts
+		}
+	}
+	return nil
 }
 
 // takeBatches opens a batch of each partition that has something ready.
@@ -112,8 +118,8 @@ func takeBatches(list []*partition) []commitPart {
 }
 
 // commitParts makes one transaction and tells the shards what became of it. It
-// returns false when it was aborted, and not for the sake of a single partition:
-// then the next one had better wait a little.
+// returns false when the next one had better wait: the cluster, not a partition,
+// is in trouble.
 func (e *Engine) commitParts(parts []commitPart) bool {
 	var txn kafka.Txn
 	first := make([]int, len(parts))
@@ -146,15 +152,16 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 		}
 		switch result.Outcome {
 		case kafka.Committed:
-			part.p.solo, part.p.aborts = false, 0
+			part.p.solo, part.p.soloPause = false, 0
 			e.remember(part, result.Offsets[first[i]:])
 			part.s.Committed(time.Now(), part.batch, result.Offsets[first[i]:first[i]+len(part.batch.Records)])
 		case kafka.Aborted:
-			if part.p.solo = own && (result.Partition < 0 || result.Partition == part.p.held.Partition); part.p.solo {
-				part.p.sitsOut = time.Now().Add(sitOut(part.p.aborts))
-				part.p.aborts++
+			if own && (result.Partition < 0 || result.Partition == part.p.held.Partition) {
+				part.p.solo = true
+				part.p.soloPause = min(max(2*part.p.soloPause, soloFirst), soloMost)
+				part.p.soloNext = time.Now().Add(part.p.soloPause)
 			}
-			part.s.Aborted(time.Now(), part.batch, own && len(parts) == 1, errText(result.Err))
+			part.s.Aborted(time.Now(), part.batch, own && result.Refused() && len(parts) == 1, errText(result.Err))
 		default:
 			// The process stops, or the partition is gone: whoever takes it over finds out.
 			part.p.closing = true
@@ -164,15 +171,6 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 		e.carryOut(part.p, outputs)
 	}
 	return result.Outcome == kafka.Committed || own
-}
-
-// sitOut is how long a partition has no turn after so many aborts in a row
-// before the last one. The first is none: its batch was in company, or is to be halved.
-func sitOut(aborts int) time.Duration {
-	if aborts < 3 {
-		return time.Duration(aborts) * 20 * time.Millisecond
-	}
-	return min(100*time.Millisecond<<min(aborts-3, 10), 20*time.Second)
 }
 
 // remember notes the last record of each events topic, for the next

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
@@ -20,6 +22,15 @@ const loadPage = 1000
 func (e *Engine) load(p *partition, o shard.Load) (shard.Snapshot, *shard.Trouble) {
 	ctx, cancel := context.WithTimeoutCause(p.ctx, 2*time.Minute, errors.New("loading took more than 2m"))
 	defer cancel()
+	if view, err := e.cfg.Catalogue.AggregateOf(o.Aggregate.Root()); err == nil {
+		// Which states are of use is asked before one is loaded. Where the aggregator
+		// is away, a snapshot of any is taken, and dropped when it turns out to be of another.
+		ask, done := context.WithTimeoutCause(ctx, 2*time.Second, errors.New("describing the aggregator took more than 2s"))
+		if _, err := e.cfg.Functions.Fold(ask, view.Name); err != nil {
+			e.cfg.Log.Debug("state version not known", "aggregate", view.Name, "err", err)
+		}
+		done()
+	}
 	if e.cfg.Snapshots != nil {
 		s, err := e.cfg.Snapshots.Load(ctx, o.Aggregate)
 		if err == nil {
@@ -30,6 +41,7 @@ func (e *Engine) load(p *partition, o shard.Load) (shard.Snapshot, *shard.Troubl
 			if s.Head.Offset < o.Head.Offset {
 				if s, trouble := e.replay(ctx, p, o, s); trouble == nil {
 					e.cfg.Metrics.loads.WithLabelValues("snapshot and events").Inc()
+					e.offer(s)
 					return s, nil
 				}
 			}
@@ -39,8 +51,19 @@ func (e *Engine) load(p *partition, o shard.Load) (shard.Snapshot, *shard.Troubl
 	s, trouble := e.replay(ctx, p, o, shard.Snapshot{Aggregate: o.Aggregate})
 	if trouble == nil {
 		e.cfg.Metrics.loads.WithLabelValues("events").Inc()
+		e.offer(s)
 	}
 	return s, trouble
+}
+
+// offer gives the cache a snapshot that was rebuilt: the next one to load the
+// aggregate need not do it again. The shard goes on changing its own.
+func (e *Engine) offer(s shard.Snapshot) {
+	if e.cfg.Saves == nil {
+		return
+	}
+	s.Links, s.Seen = slices.Clone(s.Links), s.Seen.Clone()
+	e.cfg.Saves.Put(s)
 }
 
 var errChain = errors.New("the records do not continue the snapshot")
@@ -49,28 +72,39 @@ var errChain = errors.New("the records do not continue the snapshot")
 func (e *Engine) replay(ctx context.Context, p *partition, o shard.Load, s shard.Snapshot) (shard.Snapshot, *shard.Trouble) {
 	s.Seen = s.Seen.Clone()
 	var trouble *shard.Trouble
-	c := e.chain(o.Aggregate, p.held.Partition, o.Topic, o.Head)
-	err := e.cfg.History.Since(ctx, c, s.Head.Offset, s.Head.Exists(), loadPage, func(page []kafka.Entry) error {
+	var page []kafka.Entry
+	apply := func() error {
 		var events []*runtime.Message
 		for _, r := range page {
 			if err := follow(&s, r); err != nil {
 				return err
 			}
-			if r.Message.Sequence > 0 {
+			if r.Sequence > 0 {
 				events = append(events, r.Message)
 			}
 		}
+		page = page[:0]
 		if len(events) == 0 {
 			return nil
 		}
-		state, t := e.cfg.Functions.Replay(ctx, o.Aggregate, s.State, events)
-		s.State = state
-		if t != nil {
-			trouble = t
-			return errChain
+		if s.State, trouble = e.cfg.Functions.Replay(ctx, o.Aggregate, s.State, events); trouble != nil {
+			return errors.New(trouble.Reason)
 		}
 		return nil
+	}
+	after := kafka.Mark{}
+	if s.Head.Exists() {
+		after = kafka.Mark{Version: s.Head.Version, Offset: s.Head.Offset + 1}
+	}
+	err := e.cfg.History.Each(ctx, e.chain(o.Aggregate, p.held.Partition, o.Topic, o.Head), after, func(r kafka.Entry) error {
+		if page = append(page, r); len(page) < loadPage {
+			return nil
+		}
+		return apply()
 	})
+	if err == nil {
+		err = apply()
+	}
 	switch {
 	case trouble != nil:
 		return s, trouble
@@ -106,7 +140,7 @@ func follow(s *shard.Snapshot, r kafka.Entry) error {
 }
 
 func (e *Engine) chain(id runtime.AggregateID, partition int32, topic string, head shard.Head) kafka.Chain {
-	return kafka.Chain{Topic: topic, Partition: partition, Aggregate: id, HeadOffset: head.Offset, HeadID: head.EventID()}
+	return kafka.Chain{Topic: topic, Partition: partition, Aggregate: id, Head: head.Offset, HeadID: head.EventID(), Version: head.Version}
 }
 
 // confirm looks for the outcome of a command in the history.
@@ -114,7 +148,7 @@ func (e *Engine) confirm(p *partition, o shard.Confirm) shard.Confirmation {
 	ctx, cancel := context.WithTimeoutCause(p.ctx, 30*time.Second, errors.New("looking for an earlier outcome took more than 30s"))
 	defer cancel()
 	c := e.chain(o.Command.Message.Aggregate(), p.held.Partition, o.Command.Topic, o.Head)
-	records, err := e.cfg.History.Find(ctx, c, o.Command.Key, o.Offsets)
+	records, err := e.find(ctx, c, o.Command.Key, o.Offsets)
 	if err != nil {
 		return shard.Confirmation{Trouble: &shard.Trouble{Kind: shard.Unavailable, Reason: "its history cannot be read: " + err.Error(), Wait: time.Second}}
 	}
@@ -126,6 +160,29 @@ func (e *Engine) confirm(p *partition, o shard.Confirm) shard.Confirmation {
 		return shard.Confirmation{Trouble: &shard.Trouble{Kind: shard.Unavailable, Reason: err.Error(), Wait: time.Second}}
 	}
 	return shard.Confirmation{Found: true, Same: same, Outcome: e.recordedOutcome(records)}
+}
+
+// find returns the records of a command's outcome, none when the offsets, which
+// share a hash with it, are all of others.
+func (e *Engine) find(ctx context.Context, c kafka.Chain, key runtime.CommandKey, offsets []int64) ([]kafka.Entry, error) {
+	for i, hint := range offsets {
+		if i+1 < len(offsets) {
+			// Of several with the same hash, each is looked at before the history is read.
+			records, err := e.cfg.Reader.Points(ctx, c.Topic, c.Partition, []int64{hint})
+			if err != nil {
+				return nil, err
+			}
+			if len(records) != 1 || !strings.HasPrefix(string(records[0].Header(kafka.HeaderName("id"))), key.String()) {
+				continue
+			}
+		}
+		records, err := e.cfg.History.Find(ctx, c, key, hint)
+		if errors.Is(err, kafka.ErrNoCommand) {
+			return nil, nil
+		}
+		return records, err
+	}
+	return nil, nil
 }
 
 // same says whether a command is the one that an event is the outcome of.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,20 +56,45 @@ func (e *Engine) Owner(ctx context.Context, id runtime.AggregateID) (string, boo
 	if e.partNumber(n) != nil {
 		return e.cfg.Group.Address, true, nil
 	}
+	owners, err := e.currentOwners(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	address := owners[n]
+	if address == "" || address == e.cfg.Group.Address {
+		return "", false, fmt.Errorf("%w: partition %d", ErrNoOwner, n)
+	}
+	return address, false, nil
+}
+
+// currentOwners returns the address of each partition's owner, at most
+// ownersFresh old. The map must not be changed.
+func (e *Engine) currentOwners(ctx context.Context) (map[int32]string, error) {
 	e.owners.mu.Lock()
 	defer e.owners.mu.Unlock()
 	if time.Since(e.owners.at) > ownersFresh {
 		owners, err := e.group.Owners(ctx)
 		if err != nil {
-			return "", false, fmt.Errorf("%w: %w", ErrNoOwner, err)
+			return nil, fmt.Errorf("%w: %w", ErrNoOwner, err)
 		}
 		e.owners.owners, e.owners.at = owners, time.Now()
 	}
-	address := e.owners.owners[n]
-	if address == "" || address == e.cfg.Group.Address {
-		return "", false, fmt.Errorf("%w: partition %d", ErrNoOwner, n)
+	return e.owners.owners, nil
+}
+
+// Others implements [Reader].
+func (e *Engine) Others(ctx context.Context) ([]string, error) {
+	owners, err := e.currentOwners(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return address, false, nil
+	var others []string
+	for _, address := range owners {
+		if address != e.cfg.Group.Address && !slices.Contains(others, address) {
+			others = append(others, address)
+		}
+	}
+	return others, nil
 }
 
 // snapshot returns the committed snapshot of an aggregate, at minVersion or later.
@@ -157,16 +183,28 @@ func (e *Engine) Events(ctx context.Context, id runtime.AggregateID, after uint6
 	}
 	c := e.chain(id, p.held.Partition, topic, s.Head)
 	c.Links = s.Links
-	entries, more, err := e.cfg.History.Page(ctx, c, after, limit)
-	if err != nil {
+	// One event more than asked for tells whether there are more.
+	events := make([]Recorded, 0, min(limit+1, 1024))
+	err = e.cfg.History.Each(ctx, c, kafka.Mark{Version: after}, func(r kafka.Entry) error {
+		if r.Platform() {
+			return nil
+		}
+		if events = append(events, Recorded{Message: r.Message, At: r.At}); len(events) > limit {
+			return errPageFull
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errPageFull) {
 		return nil, false, err
 	}
-	events := make([]Recorded, len(entries))
-	for i, r := range entries {
-		events[i] = Recorded(r)
+	if len(events) > limit {
+		return events[:limit], true, nil
 	}
-	return events, more, nil
+	return events, false, nil
 }
+
+// errPageFull ends the reading of a history.
+var errPageFull = errors.New("the page is full")
 
 // Outcome implements [Reader].
 func (e *Engine) Outcome(ctx context.Context, id runtime.AggregateID, key runtime.CommandKey) (*Outcome, error) {
@@ -196,7 +234,7 @@ func (e *Engine) Outcome(ctx context.Context, id runtime.AggregateID, key runtim
 		return nil, fmt.Errorf("%w: command of %s", ErrNotFound, id)
 	}
 	c := e.chain(id, p.held.Partition, topic, s.Head)
-	records, err := e.cfg.History.Find(ctx, c, key, offsets)
+	records, err := e.find(ctx, c, key, offsets)
 	if err != nil {
 		return nil, err
 	}
@@ -249,9 +287,31 @@ func (f *ParkedFilter) matches(c *ParkedCommand) bool {
 		(f.At == nil || f.At.Partition == c.At.Partition && f.At.Offset == c.At.Offset)
 }
 
+// kafkaSeen is how long after the last answer of Kafka a gateway still counts as connected.
+const kafkaSeen = 10 * time.Second
+
+// watchKafka asks Kafka a cheap question again and again, so that probes can be answered at once.
+func (e *Engine) watchKafka() {
+	for sleep(e.ctx, 2*time.Second) {
+		ctx, cancel := context.WithTimeout(e.ctx, kafkaSeen)
+		if _, err := e.group.Owners(ctx); err == nil {
+			e.lastSeen.Store(time.Now().UnixNano())
+		} else if e.ctx.Err() == nil {
+			e.cfg.Log.Warn("kafka does not answer", "err", err)
+		}
+		cancel()
+	}
+}
+
 // Ready implements [Readiness].
 func (e *Engine) Ready(context.Context) map[string]error {
-	checks := map[string]error{"partitions": nil}
+	checks := map[string]error{"kafka": nil, "partitions": nil}
+	if since := time.Since(time.Unix(0, e.lastSeen.Load())); since > kafkaSeen {
+		checks["kafka"] = fmt.Errorf("no answer for %s", since.Round(time.Second))
+	}
+	if !e.joined.Load() {
+		checks["partitions"] = errors.New("not all partitions have an owner yet")
+	}
 	for _, p := range e.list() {
 		select {
 		case <-p.ready:

@@ -43,6 +43,9 @@ const (
 // is complete; without trouble there is an answer, which may hold a Failure.
 func (f *Functions) ask(ctx context.Context, t *FunctionTarget, q *question) (answered, *shard.Trouble) {
 	l, err := f.line(t)
+	if err == nil {
+		err = f.checkFold(q)
+	}
 	if err != nil {
 		return answered{}, f.trouble(t, nil, q, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,6 +69,7 @@ func nextBuild(t *testing.T, w *functionWorld, hash runtime.Fingerprint, without
 		if in.StateSchema != "" {
 			root := runtime.TypeName("CheckingAccount.CheckingAccount")
 			if in.StateSchema != own(root) {
+				t.Errorf("build %s was given a state in %s", hash, in.StateSchema)
 				return runtime.Result{Failure: &runtime.Failure{Code: runtime.FailureSchema, Message: string(in.StateSchema)}}
 			}
 			in.State, in.StateSchema = convert(in.StateSchema, in.State, theirs(root)), theirs(root)
@@ -75,6 +77,7 @@ func nextBuild(t *testing.T, w *functionWorld, hash runtime.Fingerprint, without
 		messages := make([]*runtime.Message, len(in.Messages))
 		for i, m := range in.Messages {
 			if m.Schema != own(m.Type) {
+				t.Errorf("build %s was given a message in %s", hash, m.Schema)
 				return runtime.Result{Failure: &runtime.Failure{Code: runtime.FailureSchema, Message: string(m.Schema)}}
 			}
 			c := *m
@@ -142,6 +145,47 @@ func TestRollOutWithOldAndNewInstancesSideBySide(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Calls of many aggregates share requests, and are encoded for one build or the other.
+func TestRollOutUnderLoad(t *testing.T) {
+	t.Parallel()
+	w := newFunctionWorld(t, nil)
+	before := nextBuild(t, w, "old")
+	registerNext(t, w, nextSchema)
+	after := nextBuild(t, w, "new")
+	w.wire.serve("http://roll", before, before, after, before, after, after, before)
+	w.combined("http://roll")
+	w.meet(t)
+	// While a request is under way others collect, for both builds.
+	w.wire.setFault(func(ctx context.Context, _ string, _ []runtime.Invocation) error {
+		return waitOn(ctx, time.Millisecond)
+	})
+	var all sync.WaitGroup
+	for i := range 40 {
+		a := numbered(i)
+		works := []*runtime.Message{w.open(t, a)}
+		for n := range 5 {
+			works = append(works, w.deposit(t, a, fmt.Sprint("d", n), 1))
+		}
+		all.Go(func() {
+			var state shard.State
+			for _, m := range works {
+				for tries := 0; ; tries++ {
+					c := w.Compute(context.Background(), shard.Work{Aggregate: a, State: state, Commands: []*runtime.Message{m}})
+					if c.Trouble == nil {
+						state = c.Steps[0].State
+						break
+					}
+					if tries == 10 || c.Trouble.Kind == shard.Failed {
+						t.Errorf("%s %s: %s", a, m.ID, c.Trouble.Reason)
+						return
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestEndlessChangeOfBuildsIsTroubleNotALoop(t *testing.T) {
@@ -224,7 +268,9 @@ func TestStateVersionInForce(t *testing.T) {
 	w.combined("http://both")
 	state := w.opened(t, bankAccount)
 	compute := func() shard.Computed {
-		return w.Compute(t.Context(), shard.Work{Aggregate: bankAccount, State: state, Commands: []*runtime.Message{w.deposit(t, bankAccount, "d", 1)}})
+		rebuilt := state // by now, as far as these functions can tell
+		rebuilt.Fold, _ = w.KnownFold("CheckingAccount")
+		return w.Compute(t.Context(), shard.Work{Aggregate: bankAccount, State: rebuilt, Commands: []*runtime.Message{w.deposit(t, bankAccount, "d", 1)}})
 	}
 	wantChanges := func(when string, folds ...int) {
 		t.Helper()
@@ -253,7 +299,17 @@ func TestStateVersionInForce(t *testing.T) {
 		t.Error(c.Trouble)
 	}
 
-	// The old ones are still there: they are not asked any more.
+	// A state from before turns up late: it is not used, and its holders are told once more.
+	work := shard.Work{Aggregate: bankAccount, State: state, Commands: []*runtime.Message{w.deposit(t, bankAccount, "d", 1)}}
+	wantTrouble(t, w.Compute(t.Context(), work), shard.Unavailable)
+	wantChanges("a state from before", 1, 2, 2)
+
+	// The old ones are still there: they are not asked any more, however long it takes.
+	now = now.Add(foldRollback - time.Second)
+	if c := compute(); c.Trouble != nil {
+		t.Error(c.Trouble)
+	}
+	now = now.Add(2 * time.Second)
 	w.wire.serve("http://both", v1)
 	wantTrouble(t, compute(), shard.Unavailable)
 	w.wire.serve("http://both", v1, v2)
@@ -262,13 +318,13 @@ func TestStateVersionInForce(t *testing.T) {
 			t.Error("with the new one among them:", c.Trouble)
 		}
 	}
-	wantChanges("old ones were met", 1, 2)
+	wantChanges("old ones were met", 1, 2, 2)
 
 	// It is rolled back.
 	w.wire.serve("http://both", v1)
 	now = now.Add(foldRollback + time.Second)
 	wantTrouble(t, compute(), shard.Unavailable)
-	wantChanges("the new one is gone", 1, 2, 1)
+	wantChanges("the new one is gone", 1, 2, 2, 1)
 	if c := compute(); c.Trouble != nil {
 		t.Error("after it was rolled back:", c.Trouble)
 	}

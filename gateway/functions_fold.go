@@ -110,6 +110,20 @@ func (f *Functions) admitFold(typeName, url string, build *runtime.Description) 
 	return errFoldChanged
 }
 
+// checkFold says whether the state of a question was folded as it would be now.
+// One that was not has been in somebody's hands since before the change: they
+// are told once more.
+func (f *Functions) checkFold(q *question) error {
+	fold, known := f.KnownFold(q.typeName)
+	if !known || q.state.Schema == "" || q.state.Fold == fold {
+		return nil
+	}
+	if f.set.FoldChanged != nil {
+		f.set.FoldChanged(q.typeName, fold)
+	}
+	return errFoldChanged
+}
+
 // metFold notes that an instance of the fold in force has answered.
 func (f *Functions) metFold(typeName string) {
 	f.mu.Lock()

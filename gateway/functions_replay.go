@@ -79,7 +79,7 @@ func (f *Functions) replay(ctx context.Context, t *FunctionTarget, aggregate run
 	if a.result.Failure != nil {
 		return s, f.trouble(t, f.lineOf(t), q, a.result.Failure)
 	}
-	next, err := f.checkState(q, &a.result, len(events))
+	next, err := f.checkState(q, &a, len(events))
 	if err != nil && !errors.Is(err, errStateGrew) {
 		return s, f.trouble(t, nil, q, err)
 	}

@@ -40,12 +40,24 @@ func TestReplayGivesTheStatesThatWereComputed(t *testing.T) {
 			state = c.Steps[0].State
 		}
 		w.set.Limits.StateBytes = 10 // facts know no limit
+		before := len(w.wire.sent())
 		got, trouble := w.Replay(t.Context(), bankAccount, shard.State{}, events)
 		if trouble != nil {
 			t.Fatal(trouble)
 		}
 		if got.Version != state.Version || got.Schema != state.Schema || !bytes.Equal(got.Data, state.Data) {
 			t.Errorf("replayed to %d %s\nwas computed %d %s", got.Version, w.json(t, got.Schema, got.Data), state.Version, w.json(t, state.Schema, state.Data))
+		}
+		version := uint64(0)
+		for _, r := range w.wire.sent()[before:] {
+			for _, m := range r.items[0].Messages {
+				if version++; m.Sequence != version || m.Source != "" || m.CausationID != "" || m.ID != events[version-1].ID {
+					t.Errorf("the aggregator saw %+v at version %d, want what it saw at first", m, version)
+				}
+			}
+		}
+		if n := len(w.wire.sent()) - before; n < 3 {
+			t.Errorf("%d calls for a history of several times the limit of bytes", n)
 		}
 		if _, trouble := w.Replay(t.Context(), bankAccount, shard.State{}, events[1:]); trouble == nil {
 			t.Error("a history with a gap was replayed")

@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http/httptest"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -305,9 +306,22 @@ func (w *functionWorld) serveHTTP(t testing.TB, f *runtime.Function, config runt
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := httptest.NewServer(server)
-	t.Cleanup(h.Close)
-	return h.URL
+	// httptest's server would close the idle connections of everybody's default client with its own.
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.Serve(listener)
+	}()
+	t.Cleanup(func() {
+		h.Close()
+		<-done
+	})
+	return "http://" + listener.Addr().String()
 }
 
 func httpCaller(t testing.TB) func(string) (FunctionCaller, error) {

@@ -18,7 +18,6 @@ import (
 	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
-	"github.com/evento-oss/evento/triggers"
 )
 
 // Config is what a gateway is told. [Config.HTTP].Installation and Kafka are
@@ -34,8 +33,9 @@ type Config struct {
 
 	Redis string // URL; "" works without snapshots
 
-	SchemaDir string            // folder of .avsc files to register at start; "" for none
-	Triggers  []triggers.Source // where routing is declared
+	SchemaDir string // folder of .avsc files to register at start; "" for none
+	// Routes makes what says which function gets what; it is told the known command types.
+	Routes func(CommandTypes) Routes
 
 	FunctionLimits FunctionLimits
 	FunctionKeys   []runtime.Key // sign the calls to functions: the first one; none: they are not signed
@@ -43,6 +43,23 @@ type Config struct {
 	SessionTimeout time.Duration // of the consumer group; 6 s when zero
 	Log            *slog.Logger
 	Ready          func() // called once, when commands can be sent; may be nil
+}
+
+// Routes is the routing that a gateway works with.
+type Routes interface {
+	FunctionRouter
+	TriggerLister
+	// Load reads what is declared. When anything is wrong with it, nothing takes
+	// effect, the former routes stay, and the error says why. It is called again
+	// when the known command types change.
+	Load(ctx context.Context) error
+	// Run follows changes until ctx ends.
+	Run(ctx context.Context) error
+}
+
+// CommandTypes tells the known command types of an aggregate.
+type CommandTypes interface {
+	Commands(aggregate string) []runtime.TypeName
 }
 
 // Run runs a gateway until ctx ends, drains it and returns. nil means a stop
@@ -158,7 +175,7 @@ type gateway struct {
 
 	catalogue *avro.Catalogue
 	registry  *Registry
-	router    *triggers.Router
+	routes    Routes
 
 	functions *Functions
 	snapshots *Snapshots
@@ -231,10 +248,8 @@ func (g *gateway) openSchemas(ctx context.Context, spawn func(string, func(conte
 		return err
 	}
 	changed := func() {
-		if g.router != nil {
-			// A new command type may have two handlers; the error is in the router's status and log.
-			_ = g.router.Load(ctx)
-		}
+		// A new command type may have two handlers; Load logs it and keeps the former routes.
+		_ = g.routes.Load(ctx)
 	}
 	franz, err := g.Kafka.Franz()
 	if err != nil {
@@ -242,7 +257,7 @@ func (g *gateway) openSchemas(ctx context.Context, spawn func(string, func(conte
 	}
 	writer := kafka.NewExclusive(franz, "evento-"+g.Topics.Schemas(), g.Log)
 	g.registry = NewRegistry(g.Topics, g.catalogue, g.reader, writer, ensure, changed, g.Log)
-	g.router = triggers.NewRouter(triggers.Config{Sources: g.Triggers, Types: g.registry, Log: g.Log})
+	g.routes = g.Routes(g.registry)
 	ready := make(chan struct{})
 	spawn("schemas topic", func(ctx context.Context) error {
 		return g.registry.Run(ctx, func() { close(ready) })
@@ -261,12 +276,10 @@ func (g *gateway) openSchemas(ctx context.Context, spawn func(string, func(conte
 }
 
 func (g *gateway) openTriggers(ctx context.Context, spawn func(string, func(context.Context) error)) error {
-	if err := g.router.Load(ctx); err != nil {
+	if err := g.routes.Load(ctx); err != nil {
 		return fmt.Errorf("triggers: %w", err)
 	}
-	if len(g.Triggers) > 0 {
-		spawn("triggers", g.router.Run)
-	}
+	spawn("triggers", g.routes.Run)
 	return nil
 }
 
@@ -276,9 +289,8 @@ func (g *gateway) build() (err error) {
 	metrics := NewMetrics(g.registerer)
 	waiters := NewWaiters(g.address, g.HTTP.Wait)
 	g.poster = NewOutcomePoster(waiters, g.HTTP.InternalSecrets, metrics, g.Log)
-	routes := triggerRoutes{g.router}
 	g.functions, err = NewFunctions(FunctionSettings{
-		Router: routes, Schemas: g.catalogue, Caller: g.caller, Limits: g.FunctionLimits, Runs: true, Logger: g.Log,
+		Router: g.routes, Schemas: g.catalogue, Caller: g.caller, Limits: g.FunctionLimits, Runs: true, Logger: g.Log,
 		FoldChanged: func(aggregate string, _ int) { g.engine.Forget(aggregate) },
 	})
 	if err != nil {
@@ -307,10 +319,11 @@ func (g *gateway) build() (err error) {
 		Installation: g.HTTP.Installation, Topics: g.Topics, Partitions: g.installation.Partitions,
 		CommandsID: commandsID, EventsID: g.ids.get,
 		Group: kafka.GroupConfig{
-			Client: franz, Group: g.group(), Topic: g.Topics.Commands(), Address: g.address, SessionTimeout: g.SessionTimeout, Log: g.Log,
+			Client: franz, Group: g.group(), Topic: g.Topics.Commands(), Address: g.address, SessionTimeout: g.SessionTimeout,
+			RebalanceTimeout: max(30*time.Second, g.SessionTimeout), Log: g.Log,
 		},
 		Transacts: kafka.TransactorConfig{Client: franz, Log: g.Log},
-		Takeover:  g.takeover, Producer: g.producer, Reader: g.reader, History: &kafka.History{Reader: g.reader},
+		Takeover:  g.takeover, Producer: g.producer, Reader: g.reader, History: kafka.NewHistory(g.reader, g.Log),
 		Catalogue: g.catalogue, Schemas: g.registry, Functions: g.functions, Snapshots: g.snapshots, Saves: g.saves, Poster: g.poster,
 		Metrics: NewEngineMetrics(g.registerer), Log: g.Log,
 	})
@@ -319,7 +332,7 @@ func (g *gateway) build() (err error) {
 	}
 	g.http, err = NewHTTPServer(g.HTTP, HTTPNeeds{
 		Appender: g.engine, Reader: g.engine, Schemas: CatalogueSchemas{g.catalogue}, Readiness: g.engine, Waiters: waiters,
-		Metrics: metrics, Gatherer: g.registerer, Log: g.Log, Registrar: g.registry, Triggers: routes,
+		Metrics: metrics, Gatherer: g.registerer, Log: g.Log, Registrar: g.registry, Triggers: g.routes,
 	})
 	return err
 }
@@ -348,10 +361,9 @@ func (g *gateway) caller(caCerts string) (FunctionCaller, error) {
 
 // announce calls Ready when this gateway has taken over its first partitions.
 func (g *gateway) announce(ctx context.Context) {
-	if g.Ready == nil || !g.engine.AwaitReady(ctx) {
-		return
+	if g.engine.AwaitReady(ctx) && g.Ready != nil {
+		g.Ready()
 	}
-	g.Ready()
 }
 
 // topicIDs remembers the ids of topics, which never change while a process runs:

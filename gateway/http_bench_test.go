@@ -264,6 +264,8 @@ func (f *fakeReader) Outcome(_ context.Context, _ runtime.AggregateID, key runti
 	return nil, fmt.Errorf("%w: %s", ErrNotFound, key)
 }
 
+func (f *fakeReader) Others(context.Context) ([]string, error) { return nil, nil }
+
 func (f *fakeReader) Parked(_ context.Context, filter ParkedFilter) ([]ParkedCommand, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -78,7 +78,10 @@ const internalMaxInflight = 10_000
 // answered or refused, never passed on again, so that no loop can be.
 func (s *HTTPServer) InternalHandler() http.Handler {
 	inflight := &limitGauge{limit: internalMaxInflight}
-	routes := []httpRoute{{method: "POST", path: outcomePostPath, handle: (*HTTPServer).postOutcomes}}
+	routes := []httpRoute{
+		{method: "POST", path: outcomePostPath, handle: (*HTTPServer).postOutcomes},
+		{method: "GET", path: parkedInternalPath, params: []string{"aggregate", "status", "limit", "partition", "offset"}, handle: (*HTTPServer).getParkedHere},
+	}
 	for _, t := range httpRoutes() {
 		if t.owned || t.open || t.path == "/metrics" {
 			routes = append(routes, t)

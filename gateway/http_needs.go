@@ -70,8 +70,12 @@ type Reader interface {
 	// One that is queued, retried or held is answered too, by its Status.
 	Outcome(ctx context.Context, a runtime.AggregateID, key runtime.CommandKey) (*Outcome, error)
 
-	// Parked lists commands that are set aside or parked, in the order of
-	// their coordinates, in all partitions that this gateway can see.
+	// Others returns the internal listeners of the other gateways that own
+	// partitions. Errors wrap [ErrNoOwner].
+	Others(ctx context.Context) (addresses []string, err error)
+
+	// Parked lists commands that are set aside, in the partitions that this
+	// gateway owns.
 	Parked(ctx context.Context, filter ParkedFilter) ([]ParkedCommand, error)
 }
 
@@ -107,7 +111,7 @@ func (s OutcomeStatus) Final() bool {
 
 // RejectVersionMismatch is the code of a rejection because the aggregate did
 // not have the version that the command expected ([shard.Reject]).
-const RejectVersionMismatch = "version-mismatch"
+const RejectVersionMismatch = shard.CodeVersionMismatch
 
 // Outcome is how a command, or an event from outside, stands. It is shared
 // between goroutines and must not be changed after it is handed on.

@@ -72,7 +72,7 @@ func parseBinary(h http.Header, body []byte, wants intakeWants) (*draft, error) 
 // parseStructured reads one CloudEvent from a JSON object. Errors are problems.
 func parseStructured(object []byte, wants intakeWants, trace string) (*draft, error) {
 	data := 0
-	err := walkJSONObject(object, func(key string, _ json.RawMessage) error {
+	err := walkJSONObject(object, func(key string, _ []byte) error {
 		if key != "data" && key != "data_base64" {
 			return checkAttributeName(key, key)
 		}

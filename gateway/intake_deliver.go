@@ -54,7 +54,11 @@ func (s *HTTPServer) outcomeProblem(o *Outcome) *problem {
 		return fail(problemConflict, "the id %q was used before by %q for %q, for another type, target or value; use a new id for a new command", o.Command, o.Source, o.Entity.Aggregate()).
 			with("id", o.Command).with("outcome", s.outcomeJSON(o))
 	case o.Status == OutcomeRejected && o.Code == RejectVersionMismatch:
-		return fail(problemVersionMismatch, "%s", o.Reason).with("id", o.Command).with("version", o.Version).with("outcome", s.outcomeJSON(o))
+		p := fail(problemVersionMismatch, "%s", o.Reason).with("id", o.Command).with("outcome", s.outcomeJSON(o))
+		if o.Version > 0 {
+			p.with("version", o.Version)
+		}
+		return p
 	}
 	return nil
 }

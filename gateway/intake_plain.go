@@ -1,14 +1,6 @@
 package gateway
 
-import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"time"
-	"unicode/utf8"
-)
+import "time"
 
 // parsePlain reads the plain JSON of a command or event:
 //
@@ -23,7 +15,7 @@ func parsePlain(body []byte, wants intakeWants) (*draft, error) {
 		otherKey, otherPath = "command_type", "/v1/commands"
 	}
 	given := map[string]bool{}
-	err := walkJSONObject(body, func(key string, value json.RawMessage) error {
+	err := walkJSONObject(body, func(key string, value []byte) error {
 		given[key] = true
 		var into *string
 		switch key {
@@ -39,8 +31,8 @@ func parsePlain(body []byte, wants intakeWants) (*draft, error) {
 		case "source":
 			into = &d.source
 		case "time":
-			var text string
-			if err := json.Unmarshal(value, &text); err != nil || value[0] != '"' {
+			text, ok := jsonText(value)
+			if !ok {
 				return fail(problemAttribute, "%q is not a string", key).field(key)
 			}
 			t, err := time.Parse(time.RFC3339, text)
@@ -54,10 +46,8 @@ func parsePlain(body []byte, wants intakeWants) (*draft, error) {
 		default:
 			return fail(problemAttribute, "unknown key %q; the keys are entity, %s, payload, id, source and time", key, typeKey).field(key)
 		}
-		if value[0] != '"' {
-			return fail(problemAttribute, "%q is not a string", key).field(key)
-		}
-		if err := json.Unmarshal(value, into); err != nil {
+		var ok bool
+		if *into, ok = jsonText(value); !ok {
 			return fail(problemAttribute, "%q is not a string", key).field(key)
 		}
 		if *into == "" {
@@ -74,101 +64,4 @@ func parsePlain(body []byte, wants intakeWants) (*draft, error) {
 		}
 	}
 	return d, nil
-}
-
-// maxJSONKeys bounds the keys of the outer object: an envelope has a few.
-const maxJSONKeys = 64
-
-// walkJSONObject calls visit for each member of the one object that body is,
-// in order. Duplicate keys, bytes that are not UTF-8 and anything after the
-// object are refused: encoding/json would take them silently. What visit
-// returns ends the walk. Errors are problems.
-func walkJSONObject(body []byte, visit func(key string, value json.RawMessage) error) error {
-	if !utf8.Valid(body) {
-		return fail(problemMalformed, "the body is not valid UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	open, err := dec.Token()
-	if err != nil {
-		return malformedJSON(err)
-	}
-	if open != json.Delim('{') {
-		return fail(problemMalformed, "the body is not a JSON object")
-	}
-	seen := map[string]bool{}
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return malformedJSON(err)
-		}
-		key, ok := token.(string)
-		if !ok {
-			return fail(problemMalformed, "the body is not JSON: a key is not a string")
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return malformedJSON(err)
-		}
-		switch {
-		case seen[key]:
-			return fail(problemDuplicate, "the key %q is given more than once", key).field(key)
-		case len(seen) >= maxJSONKeys:
-			return fail(problemMalformed, "the object has more than %d keys", maxJSONKeys)
-		}
-		seen[key] = true
-		if err := visit(key, value); err != nil {
-			return err
-		}
-	}
-	if _, err := dec.Token(); err != nil {
-		return malformedJSON(err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fail(problemMalformed, "something follows the JSON object")
-	}
-	return nil
-}
-
-// splitJSONArray returns the elements of the one array that body is.
-func splitJSONArray(body []byte, limit int) ([]json.RawMessage, error) {
-	if !utf8.Valid(body) {
-		return nil, fail(problemMalformed, "the body is not valid UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	open, err := dec.Token()
-	if err != nil {
-		return nil, malformedJSON(err)
-	}
-	if open != json.Delim('[') {
-		return nil, fail(problemMalformed, "the body of a batch is not a JSON array")
-	}
-	var items []json.RawMessage
-	for dec.More() {
-		if len(items) == limit {
-			return nil, fail(problemTooLarge, "the batch has more than %d items, the limit that is set by %s", limit, settingBatch).limit(settingBatch, int64(limit))
-		}
-		var item json.RawMessage
-		if err := dec.Decode(&item); err != nil {
-			return nil, malformedJSON(err)
-		}
-		items = append(items, item)
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, malformedJSON(err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, fail(problemMalformed, "something follows the JSON array")
-	}
-	return items, nil
-}
-
-func malformedJSON(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fail(problemMalformed, "the body is not JSON: it ends too early")
-	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return fail(problemMalformed, "the body is not JSON: %s", fmt.Sprintf("%s (at byte %d)", syntax, syntax.Offset))
-	}
-	return fail(problemMalformed, "the body is not JSON: %s", err)
 }

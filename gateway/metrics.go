@@ -55,7 +55,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		outcomesPosted: counter("evento_outcomes_posted_total",
 			"Outcomes handed to waiting gateways, by result (local, sent, failed, dropped, expired, nobody).", "result"),
 		outcomesReceived: counter("evento_outcomes_received_total",
-			"Outcomes received from owning gateways, by result (resolved, nobody).", "result"),
+			"Outcomes received from owning gateways, by result (resolved, nobody, unreadable).", "result"),
 		outcomeBatch: histogram("evento_outcome_batch_outcomes",
 			"Outcomes in one post to another gateway.", []float64{1, 2, 4, 8, 16, 32, 64, 128, 256}).WithLabelValues().(prometheus.Histogram),
 		ownerProxied: counter("evento_owner_proxied_total",

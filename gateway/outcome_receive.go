@@ -20,12 +20,18 @@ func (s *HTTPServer) postOutcomes(w http.ResponseWriter, r *http.Request, _ *Aut
 		return fail(problemUnauthenticated, "%s", errInternalSignature).because(err)
 	}
 	wires, outcomes, err := parseOutcomeBatch(body)
-	if err != nil {
+	if err != nil && outcomes == nil {
 		return fail(problemMalformed, "the outcomes cannot be read: do the gateways have the same version?").because(err)
+	}
+	if err != nil {
+		s.need.Log.Warn("outcomes from another gateway cannot be read; their clients get 202 at their deadline", "err", err)
 	}
 	for i, o := range outcomes {
 		result := "nobody"
-		if s.need.Waiters.Resolve(wires[i].Nonce, o) {
+		switch {
+		case o == nil:
+			result = "unreadable"
+		case s.need.Waiters.Resolve(wires[i].Nonce, o):
 			result = "resolved"
 		}
 		s.need.Metrics.outcomesReceived.WithLabelValues(result).Inc()

@@ -320,6 +320,24 @@ func TestAnOwnerWithAnotherSecretIsNamed(t *testing.T) {
 	asked.call("GET", "/v1/aggregates/checking:1", "").wantProblem(t, problemOwnerUnreachable, settingInternalKeys)
 }
 
+func TestAnUnreadableOutcomeCostsTheOthersNothing(t *testing.T) {
+	t.Parallel()
+	b := newHTTPBench(t)
+	n, err := b.waiters.add("checking:1", time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"outcomes":[{"entity":"x","status":"done"},{"nonce":%q,"entity":"checking:1","status":"done"}]}`, n.waiter.Nonce)
+	b.callAt(b.internal.URL, "POST", outcomePostPath, body, jsonType).wantStatus(t, 204)
+	if o := <-n.outcome; o.Status != OutcomeDone {
+		t.Errorf("got %+v", o)
+	}
+	if b.counter("evento_outcomes_received_total", "unreadable") != 1 {
+		t.Error("the other is not counted")
+	}
+	b.callAt(b.internal.URL, "POST", outcomePostPath, `{`, jsonType).wantProblem(t, problemMalformed)
+}
+
 func FuzzOutcomeBatch(f *testing.F) {
 	f.Add([]byte(`{"outcomes":[{"nonce":"n","entity":"a:1","status":"done","events":[{"data":"AQI=","at":"t/0/1"}]}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -328,7 +346,7 @@ func FuzzOutcomeBatch(f *testing.F) {
 			return
 		}
 		for i, o := range outcomes {
-			if o == nil || !o.Status.Final() || toOutcomeWire(wires[i].Nonce, o).Entity != wires[i].Entity {
+			if !o.Status.Final() || toOutcomeWire(wires[i].Nonce, o).Entity != wires[i].Entity {
 				t.Errorf("read as %+v", o)
 			}
 		}

@@ -98,8 +98,9 @@ func (w outcomeWire) outcome() (*Outcome, error) {
 	return o, nil
 }
 
-// parseOutcomeBatch reads the body of a post. One entry that cannot be read
-// makes the whole a fault, as a gateway wrote it.
+// parseOutcomeBatch reads the body of a post. An outcome that cannot be read is
+// nil and in the error, and the others are good: whose answers happen to share
+// a post must not depend on each other. Both are nil when the body is no batch.
 func parseOutcomeBatch(body []byte) ([]outcomeWire, []*Outcome, error) {
 	var batch outcomeBatch
 	if err := json.Unmarshal(body, &batch); err != nil {
@@ -108,7 +109,7 @@ func parseOutcomeBatch(body []byte) ([]outcomeWire, []*Outcome, error) {
 	outcomes := make([]*Outcome, len(batch.Outcomes))
 	var errs []error
 	for i, w := range batch.Outcomes {
-		o, err := w.outcome()
+		o, err := w.outcome() // nil with an error
 		if err != nil {
 			errs = append(errs, fmt.Errorf("outcome %d: %w", i, err))
 		}

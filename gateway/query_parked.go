@@ -47,9 +47,9 @@ func (s *HTTPServer) getParked(w http.ResponseWriter, r *http.Request, _ *AuthPr
 		return err
 	}
 	filter.Limit = max(1, int(limit))
-	found, err := s.need.Reader.Parked(r.Context(), filter)
+	found, err := s.parkedEverywhere(r.Context(), filter)
 	if err != nil {
-		return s.readProblem(err, nil)
+		return err
 	}
 	list := make([]parkedJSON, len(found))
 	for i, c := range found {
@@ -68,7 +68,7 @@ func (s *HTTPServer) postParkedRetry(w http.ResponseWriter, r *http.Request, p *
 	}
 	defer release()
 	if len(body) > 0 {
-		if err := walkJSONObject(body, func(key string, _ json.RawMessage) error {
+		if err := walkJSONObject(body, func(key string, _ []byte) error {
 			return fail(problemAttribute, "unknown key %q; a retry takes none", key).field(key)
 		}); err != nil {
 			return err
@@ -84,7 +84,7 @@ func (s *HTTPServer) postParkedDrop(w http.ResponseWriter, r *http.Request, p *A
 	}
 	defer release()
 	reason := ""
-	err = walkJSONObject(body, func(key string, value json.RawMessage) error {
+	err = walkJSONObject(body, func(key string, value []byte) error {
 		if key != "reason" {
 			return fail(problemAttribute, "unknown key %q; a drop takes \"reason\"", key).field(key)
 		}
@@ -109,9 +109,9 @@ func (s *HTTPServer) orderParked(w http.ResponseWriter, r *http.Request, p *Auth
 	if err != nil {
 		return err
 	}
-	found, err := s.need.Reader.Parked(r.Context(), ParkedFilter{At: &at, Limit: 1})
+	found, err := s.parkedEverywhere(r.Context(), ParkedFilter{At: &at, Limit: 1})
 	if err != nil {
-		return s.readProblem(err, nil)
+		return err
 	}
 	if len(found) == 0 || at.Topic != "" && at.Topic != found[0].At.Topic {
 		return fail(problemNoParked, "no command is set aside at partition %d, offset %d; GET /v1/parked lists those that are", at.Partition, at.Offset)

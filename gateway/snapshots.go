@@ -196,9 +196,8 @@ func (s *Snapshots) saveSome(ctx context.Context, snapshots []shard.Snapshot) (n
 				of = append(of, set(s.runKey(snapshot.Aggregate, name), encodeSeenRun(snapshot.Seen.Runs[i])))
 			}
 		}
-		fold, _ := s.set.Fold(snapshot.Aggregate)
 		key := s.snapshotKey(snapshot.Aggregate)
-		writes = append(writes, append(of, set(key, encodeSnapshot(key, snapshot, fold))))
+		writes = append(writes, append(of, set(key, encodeSnapshot(key, snapshot))))
 		// Behind the snapshot that does without them: who reads between the two finds all that it names.
 		for _, name := range before {
 			if !slices.Contains(names, name) {
@@ -273,8 +272,8 @@ func (s *Snapshots) load(ctx context.Context, aggregate runtime.AggregateID) (sh
 	if err != nil {
 		return shard.Snapshot{}, err
 	}
-	if fold, known := s.set.Fold(aggregate); known && fold != v.fold {
-		return shard.Snapshot{}, fmt.Errorf("%w: the one of %q is by an aggregator that folds events otherwise (%d) than the present one (%d)", ErrSnapshotMiss, aggregate, v.fold, fold)
+	if fold, known := s.set.Fold(aggregate); known && v.snapshot.State.Schema != "" && fold != v.snapshot.State.Fold {
+		return shard.Snapshot{}, fmt.Errorf("%w: the one of %q is by an aggregator that folds events otherwise (%d) than the present one (%d)", ErrSnapshotMiss, aggregate, v.snapshot.State.Fold, fold)
 	}
 	if len(v.runs) > 0 {
 		if v.snapshot.Seen.Runs, err = s.loadRuns(ctx, aggregate, v.runs); err != nil {

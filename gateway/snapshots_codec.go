@@ -47,15 +47,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // snapshotValue is a snapshot with what only Redis needs beside it.
 type snapshotValue struct {
 	snapshot shard.Snapshot // Seen.Runs is empty after decoding: see runs
-	fold     int            // of the aggregator that made the state, see Functions.Fold
 	runs     []string       // names of Seen.Runs
 }
 
-func encodeSnapshot(key string, s *shard.Snapshot, fold int) []byte {
+func encodeSnapshot(key string, s *shard.Snapshot) []byte {
 	b := make([]byte, 0, 256+len(s.State.Data)+10*len(s.Links))
 	b = append(b, snapshotMagic...)
 	b = appendText(b, string(s.Aggregate))
-	b = binary.AppendVarint(b, int64(fold))
+	b = binary.AppendVarint(b, int64(s.State.Fold))
 	b = binary.AppendUvarint(b, s.State.Version)
 	b = appendText(b, string(s.State.Schema))
 	if s.State.Data == nil {
@@ -116,7 +115,7 @@ func decodeSnapshot(key string, aggregate runtime.AggregateID, b []byte) (snapsh
 	r := snapshotReader{b: body[len(snapshotMagic):]}
 	s := &v.snapshot
 	s.Aggregate = runtime.AggregateID(r.text())
-	v.fold = int(r.varint())
+	s.State.Fold = int(r.varint())
 	s.State.Version = r.uvarint()
 	s.State.Schema = runtime.DataSchema(r.text())
 	if r.flag() {

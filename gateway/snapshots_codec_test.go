@@ -15,7 +15,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 	const key, a = "evento:c:t:1:s:{credit:1}", runtime.AggregateID("credit:1")
 	for _, n := range []int{0, 3, 64, 700} {
 		s := sampleSnapshot(a, n)
-		f.Add(encodeSnapshot(key, &s, n))
+		f.Add(encodeSnapshot(key, &s))
 	}
 	f.Add([]byte(snapshotMagic))
 	f.Add([]byte{})
@@ -36,7 +36,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 			for _, name := range v.runs {
 				v.snapshot.Seen.Runs = append(v.snapshot.Seen.Runs, &shard.SeenRun{Name: name})
 			}
-			again, err := decodeSnapshot(key, a, encodeSnapshot(key, &v.snapshot, v.fold))
+			again, err := decodeSnapshot(key, a, encodeSnapshot(key, &v.snapshot))
 			if err != nil {
 				t.Fatalf("what was decoded does not survive a second time: %v", err)
 			}
@@ -74,7 +74,7 @@ func TestEveryFlippedBitOfASnapshotIsSeen(t *testing.T) {
 	t.Parallel()
 	const key, a = "k", runtime.AggregateID("credit:1")
 	s := sampleSnapshot(a, 5)
-	value := encodeSnapshot(key, &s, 1)
+	value := encodeSnapshot(key, &s)
 	for i := range len(value) * 8 {
 		spoilt := bytes.Clone(value)
 		spoilt[i/8] ^= 1 << (i % 8)
@@ -90,10 +90,10 @@ func BenchmarkSnapshotCodec(b *testing.B) {
 	b.Run("encode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			encodeSnapshot("k", &s, 1)
+			encodeSnapshot("k", &s)
 		}
 	})
-	value := encodeSnapshot("k", &s, 1)
+	value := encodeSnapshot("k", &s)
 	b.Run("decode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

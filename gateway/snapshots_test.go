@@ -29,7 +29,7 @@ type snapshotBundle struct {
 }
 
 // onRedis runs a test on the embedded Redis, and on the real one that
-// EVENTO_TEST_REDIS names, for example redis://localhost:6379/9.
+// EVENTO_TEST_REDIS names, host:port.
 func onRedis(t *testing.T, test func(t *testing.T, b *snapshotBundle)) {
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
@@ -38,7 +38,8 @@ func onRedis(t *testing.T, test func(t *testing.T, b *snapshotBundle)) {
 		b.mini = mini
 		test(t, b)
 	})
-	if url := os.Getenv("EVENTO_TEST_REDIS"); url != "" {
+	if address := os.Getenv("EVENTO_TEST_REDIS"); address != "" {
+		url := "redis://" + address
 		t.Run("real", func(t *testing.T) {
 			t.Parallel()
 			test(t, newSnapshotBundle(t, url))
@@ -93,6 +94,7 @@ func sampleSnapshot(a runtime.AggregateID, commands int) shard.Snapshot {
 			Version: uint64(commands),
 			Schema:  "urn:evento:avro:CreditAccount.CreditAccount:0123456789abcdef",
 			Data:    []byte{0, 1, 2, 255, 'x'},
+			Fold:    1,
 		},
 		Head:     shard.Head{Version: uint64(commands), Offset: int64(commands) * 3, Command: runtime.NewCommandKey("/s", a, "last"), Pos: 2},
 		Links:    []int64{100, 103, 1 << 40},
@@ -114,7 +116,7 @@ func TestSnapshotComesBackAsItWas(t *testing.T) {
 			sampleSnapshot("credit:1", 3),
 			sampleSnapshot("credit:2", 1000),
 			{Aggregate: "credit:3", State: shard.State{Version: 2}, Seen: &shard.Seen{}},
-			{Aggregate: "credit:4", State: shard.State{Version: 1, Schema: "s", Data: []byte{}}, Seen: &shard.Seen{}},
+			{Aggregate: "credit:4", State: shard.State{Version: 1, Schema: "s", Data: []byte{}, Fold: 1}, Seen: &shard.Seen{}},
 		}
 		if err := b.Save(ctx, all); err != nil {
 			t.Fatal(err)
@@ -281,7 +283,7 @@ func TestRedisAwayCostsOneTimeoutNotOneEach(t *testing.T) {
 	mini.Close()
 	asked := 0
 	for range 100 {
-		if _, err := b.Load(t.Context(), "credit:1"); err == nil {
+		if _, err := b.Load(t.Context(), "credit:9"); err == nil {
 			t.Fatal("loaded from a Redis that is not there")
 		} else if !errors.Is(err, ErrSnapshotsAway) {
 			asked++

@@ -244,6 +244,7 @@ func TestRoutes(t *testing.T) {
 		triggerFor(t, "a-withdraw", role(Handler, "A"), "http://one", "[{exact: {type: A.Withdraw}}]"),
 		triggerFor(t, "a-tellers", role(Handler, "A"), "http://two", "[{suffix: {type: Deposit}}, {prefix: {source: teller}}]"),
 		triggerFor(t, "a-apps", role(Handler, "A"), "http://three", "[{suffix: {type: Deposit}}, {suffix: {source: app}}]"),
+		triggerFor(t, "a-big", role(Handler, "A"), "http://four", "[{exact: {type: A.BigDeposit}}]"),
 		triggerFor(t, "a-fold", role(Aggregator, "A"), "http://two", "[]"),
 		triggerFor(t, "all", role(Sink, ""), "http://sink", "[]"),
 		triggerFor(t, "late", role(Sink, ""), "http://sink", "[{cesql: 'EXISTS sequence'}]"),
@@ -262,8 +263,10 @@ func TestRoutes(t *testing.T) {
 		{"A.Withdraw", "teller", "default/a-withdraw false"},
 		{"A.Deposit", "teller:1", "default/a-tellers true"},
 		{"A.Deposit", "an app", "default/a-apps false"},
-		{"A.Deposit", "nobody", "no Trigger: nothing handles A.Deposit; the filters of default/a-apps, default/a-tellers, default/a-withdraw do not let it pass"},
+		{"A.Deposit", "nobody", "no Trigger: nothing handles A.Deposit; the filters of default/a-apps, default/a-big, default/a-tellers, default/a-withdraw do not let it pass"},
 		{"A.Deposit", "teller app", "two handlers for one command type: A.Deposit passes the filters of default/a-apps (test.yaml, document 1) and default/a-tellers (test.yaml, document 1); give each a filter that the others have not"},
+		{"A.BigDeposit", "nobody", "default/a-big false"},
+		{"A.BigDeposit", "teller:1", "two handlers for one command type: A.BigDeposit passes the filters of default/a-big (test.yaml, document 1) and default/a-tellers (test.yaml, document 1); give each a filter that the others have not"},
 		{"A.Sub.Withdraw", "teller", "no Trigger: nothing handles A.Sub.Withdraw; add a Trigger with evento.io/role: handler and evento.io/aggregate: A.Sub"},
 		{"Withdraw", "teller", "no Trigger: nothing handles Withdraw; add a Trigger with evento.io/role: handler and evento.io/aggregate: "},
 	} {
@@ -297,6 +300,29 @@ func TestRoutes(t *testing.T) {
 		}
 		if got := names(r.Dispatchers(&c.m)); got != c.sagas {
 			t.Errorf("dispatchers of %s: %s, want %s", c.m.Type, got, c.sagas)
+		}
+	}
+}
+
+// TestCombined: one call can do both only where it is the same function, trusted alike.
+func TestCombined(t *testing.T) {
+	for _, c := range []struct {
+		url, certs string
+		want       bool
+	}{{"http://f", "", true}, {"http://g", "", false}, {"http://f", "certs", false}} {
+		h, a := triggerFor(t, "h", role(Handler, "A"), "http://f", "[]"), triggerFor(t, "a", role(Aggregator, "A"), c.url, "[]")
+		a.Target.CACerts = c.certs
+		r := fixed{h, a}.router(t, nil)
+		handler, err := r.Handler(&runtime.Message{Type: "A.Do"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		aggregator, err := r.Aggregator("A")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if handler.Combined != c.want || aggregator.Combined != c.want {
+			t.Errorf("%+v: %v %v", c, handler.Combined, aggregator.Combined)
 		}
 	}
 }

@@ -195,6 +195,30 @@ func TestReloadBehindLinks(t *testing.T) {
 	w.sees("v3")
 }
 
+// TestReloadBehindFileLinks: a file is a link to a link to a file elsewhere, and each of them changes.
+func TestReloadBehindFileLinks(t *testing.T) {
+	for _, mode := range []string{"directory", "file"} {
+		t.Run(mode, func(t *testing.T) {
+			here, between, there := t.TempDir(), t.TempDir(), t.TempDir()
+			write(t, there+"/t.yaml", sinkNamed("v0"))
+			must(t, os.Symlink(there+"/t.yaml", between+"/t.yaml"))
+			must(t, os.Symlink(between+"/t.yaml", here+"/t.yaml"))
+			path := here
+			if mode == "file" {
+				path = here + "/t.yaml"
+			}
+			w := watch(t, Watcher{}, path)
+			w.sees("v0")
+			write(t, there+"/t.yaml", sinkNamed("v1"))
+			w.sees("v1")
+			write(t, there+"/other.yaml", sinkNamed("v2"))
+			must(t, os.Remove(between+"/t.yaml"))
+			must(t, os.Symlink(there+"/other.yaml", between+"/t.yaml"))
+			w.sees("v2")
+		})
+	}
+}
+
 // TestReloadDirectoryReplaced: the directory itself goes and another comes.
 func TestReloadDirectoryReplaced(t *testing.T) {
 	root := t.TempDir()
@@ -289,6 +313,8 @@ func TestUnchangedIsNoNews(t *testing.T) {
 		strings.Replace(sinkNamed("v0"), "}}\n", "}, filters: [{exact: {type: A.B}}]}\n", 1),
 		strings.Replace(sinkNamed("v0"), "v0", "v0, annotations: {evento.io/content: json}", 1),
 	} {
+		write(t, dir+"/t.yaml", sinkNamed("v0"))
+		must(t, r.Load(t.Context()))
 		write(t, dir+"/t.yaml", change)
 		generation := r.Status().Generation
 		must(t, r.Load(t.Context()))

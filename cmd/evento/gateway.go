@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -131,12 +130,14 @@ func (f *gatewayFlags) config(log *slog.Logger) (gateway.Config, error) {
 		note(err)
 		c.FunctionKeys = []runtime.Key{bytes.TrimSpace(key)}
 	}
+	var sources []triggers.Source
 	if len(f.triggers) > 0 {
-		c.Triggers = append(c.Triggers, &triggers.Files{Paths: f.triggers, Log: log})
+		sources = append(sources, &triggers.Files{Paths: f.triggers, Log: log})
 	}
 	if f.stack != "" {
-		c.Triggers = append(c.Triggers, stackSource(f.stack, f.urls, log))
+		sources = append(sources, stackSource(f.stack, f.urls, log))
 	}
+	c.Routes = routesFrom(sources, log)
 	note(c.HTTP.Check())
 	return c, errors.Join(errs...)
 }
@@ -184,8 +185,8 @@ func runGateway(ctx context.Context, c dev.GatewayConfig) error {
 		HTTP:  gateway.HTTPConfig{Installation: "dev", Listen: c.Listen, Internal: c.Internal, Grace: 5 * time.Second},
 		Kafka: settings, Partitions: devPartitions, Replication: 1, MinInSync: 1,
 		Redis: "redis://" + c.RedisAddr, SchemaDir: c.SchemaDir,
-		Triggers: slices.Clip([]triggers.Source{stackSource(c.StackFile, c.FunctionURLs, c.Logger)}),
-		Log:      c.Logger, Ready: c.Ready,
+		Routes: routesFrom([]triggers.Source{stackSource(c.StackFile, c.FunctionURLs, c.Logger)}, c.Logger),
+		Log:    c.Logger, Ready: c.Ready,
 	})
 }
 

@@ -347,7 +347,7 @@ func (a *aggregate) copy() Snapshot {
 // take makes a result the committed state of its aggregate and returns its outcome.
 func (s *Shard) take(b *Batch, r result, offsets []int64) Outcome {
 	e, snapshot := r.entry, &r.entry.agg.snapshot
-	o := Outcome{Status: Done, Attempts: e.attempts}
+	o := Outcome{Status: Done}
 	refused := true
 	for i := r.first; i < r.first+r.records; i++ {
 		m := b.Records[i].Message
@@ -371,7 +371,7 @@ func (s *Shard) take(b *Batch, r result, offsets []int64) Outcome {
 	s.sinceHeads += r.records
 	switch {
 	case e.verdict != nil && e.verdict.parked != nil:
-		o.Status, o.Reason = ParkedS, e.verdict.parked.Reason
+		o.Status, o.Reason, o.Attempts = ParkedS, e.verdict.parked.Reason, e.verdict.parked.Attempts
 	case e.verdict != nil:
 		o.Status, o.Reason = Rejected, e.verdict.rejected.Code+": "+e.verdict.rejected.Reason
 	default:

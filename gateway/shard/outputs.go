@@ -86,7 +86,7 @@ type Outcome struct {
 	Version  uint64 // of the aggregate after it; 0 when no record carries one
 	Records  []Recorded
 	Reason   string
-	Attempts int
+	Attempts int // of a final outcome only where it is recorded, in CommandParked: a repeat is answered the same
 	NextTry  time.Time
 	Repeat   bool // the outcome stood there already
 }

@@ -12,6 +12,7 @@ type State struct {
 	Version uint64
 	Schema  runtime.DataSchema // the schema that wrote Data
 	Data    []byte             // bare Avro value of the root record; nil when there is none
+	Fold    int                // how the events were folded into Data; who computes tells folds apart
 }
 
 // Known says whether the state is whole. Between two commands that were folded

@@ -51,6 +51,7 @@ type logOf struct {
 	settings Settings
 	topic    string
 	plain    *kgo.Client
+	cluster  *kfake.Cluster // nil when the cluster is real
 }
 
 func newLog(t testing.TB, opts ...kfake.Opt) *logOf {
@@ -59,7 +60,7 @@ func newLog(t testing.TB, opts ...kfake.Opt) *logOf {
 	if servers := os.Getenv("EVENTO_TEST_KAFKA"); servers != "" {
 		l.settings = settings(t, servers)
 	} else {
-		_, l.settings = fake(t, opts...)
+		l.cluster, l.settings = fake(t, opts...)
 	}
 	l.plain = l.client()
 	if _, err := kadm.NewClient(l.plain).CreateTopic(soon(t), 1, -1, nil, l.topic); err != nil {
@@ -105,10 +106,30 @@ func (l *logOf) transaction(values ...string) (end func(kgo.TransactionEndTry)) 
 		}
 	}
 	return func(how kgo.TransactionEndTry) {
+		before := l.end()
 		if err := c.EndTransaction(soon(l.t), how); err != nil {
 			l.t.Error(err)
 		}
+		// A real broker writes the marker after it has answered.
+		for ctx := soon(l.t); l.end() == before; {
+			if ctx.Err() != nil {
+				l.t.Fatal("the transaction's marker was not written")
+			}
+		}
 	}
+}
+
+// end returns the high watermark.
+func (l *logOf) end() int64 {
+	l.t.Helper()
+	ends, err := kadm.NewClient(l.plain).ListEndOffsets(soon(l.t), l.topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return ends[l.topic][0].Offset
 }
 
 func (l *logOf) reader(stall time.Duration) *Reader {

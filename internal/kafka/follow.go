@@ -131,16 +131,20 @@ func (f *follower) reached(partition int32, position int64) {
 }
 
 // partitions returns how many partitions a topic has.
-func (r *Reader) partitions(ctx context.Context, topic string) (int32, error) {
-	result, err := r.admin.DescribeTopics(ctx, ck.NewTopicCollectionOfTopicNames([]string{topic}), ck.SetAdminRequestTimeout(adminTimeout))
-	if err != nil {
-		return 0, err
-	}
-	for _, d := range result.TopicDescriptions {
-		if d.Error.Code() != ck.ErrNoError {
-			return 0, d.Error
+func (r *Reader) partitions(ctx context.Context, topic string) (count int32, err error) {
+	err = untilKnown(ctx, func() error {
+		result, err := r.admin.DescribeTopics(ctx, ck.NewTopicCollectionOfTopicNames([]string{topic}), ck.SetAdminRequestTimeout(adminTimeout))
+		if err != nil {
+			return err
 		}
-		return int32(len(d.Partitions)), nil
-	}
-	return 0, fmt.Errorf("topic %q is not described", topic)
+		for _, d := range result.TopicDescriptions {
+			if d.Error.Code() != ck.ErrNoError {
+				return d.Error
+			}
+			count = int32(len(d.Partitions))
+			return nil
+		}
+		return fmt.Errorf("topic %q is not described", topic)
+	})
+	return count, err
 }

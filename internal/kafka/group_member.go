@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -43,7 +44,7 @@ func (g *Group) Join() error {
 		// the owner that has it in memory.
 		kgo.Balancers(kgo.StickyBalancer()),
 		kgo.SessionTimeout(g.cfg.SessionTimeout),
-		kgo.HeartbeatInterval(g.cfg.SessionTimeout / 4),
+		kgo.HeartbeatInterval(min(g.cfg.SessionTimeout/4, maxHeartbeat)),
 		kgo.RebalanceTimeout(g.cfg.RebalanceTimeout),
 		kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
@@ -59,6 +60,11 @@ func (g *Group) Join() error {
 	go g.drain(member)
 	return nil
 }
+
+// maxHeartbeat is the longest time between two heartbeats. A member hears of a
+// rebalance by its heartbeat: partitions that another one gave up in good order
+// have no owner until then, however long sessions are.
+const maxHeartbeat = 500 * time.Millisecond
 
 // nothing keeps the member from fetching: see [Group].
 func nothing(context.Context, map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {

@@ -190,7 +190,7 @@ func TestRebalanceWaitsForAnOpenTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.holding(0) // OnRevoked has returned: now only the open transaction is waited for
-	kafkatest.Wait(t, 10*time.Second, func() error {
+	kafkatest.Wait(t, time.Minute, func() error {
 		if a.group.Holds(held[0]) {
 			return errors.New("the term has not ended")
 		}
@@ -328,6 +328,37 @@ func TestPollEndsWithItsContextAndWithTheGroup(t *testing.T) {
 	}
 	if r := e.txns.Commit(t.Context(), oneRecord(out, h, 1, "x")); r.Outcome != Aborted || !errors.Is(r.Err, ErrClosed) {
 		t.Errorf("commit after close: %+v", r)
+	}
+}
+
+// Close comes back also when Kafka does not answer.
+func TestCloseWithoutKafka(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Start(t)
+	wire := kafkatest.NewWire()
+	defer wire.Thaw()
+	broken := append(k.Opts(), wire.Opt())
+	e := newEcho(t, echoConfig{in: k.Topic(t, "in", 1), out: k.Topic(t, "out", 1), group: k.Group("echo"), address: "127.0.0.1:1", member: broken, writer: broken})
+	e.join(1)
+	if err := e.txns.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wire.Freeze()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if err := e.group.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("close of the group: %v", err)
+	}
+	if err := e.txns.Close(t.Context()); err != nil {
+		t.Errorf("close of the transactor: %v", err)
+	}
+	e.look.Close()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if err := e.group.Close(ctx); err != nil {
+		t.Errorf("second close: %v", err)
 	}
 }
 

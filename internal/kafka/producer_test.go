@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,8 +67,12 @@ func TestProducerTellsWhatIsCertain(t *testing.T) {
 	}
 	p := producer(t, s)
 	ctx := soon(t)
-	if _, err := p.Produce(ctx, Record{Topic: "t"}); err != nil {
-		t.Fatal(err)
+	for { // until it is connected, which on a busy machine may take longer than that
+		if _, err := p.Produce(ctx, Record{Topic: "t"}); err == nil {
+			break
+		} else if ctx.Err() != nil {
+			t.Fatal(err)
+		}
 	}
 	_, err = p.Produce(ctx, Record{Topic: "t", Value: bytes.Repeat([]byte("x"), 1_100_000)})
 	if !errors.Is(err, ErrNotWritten) {
@@ -195,5 +200,38 @@ func TestProducerClose(t *testing.T) {
 	}
 	if err := <-results; !errors.Is(err, ErrInDoubt) {
 		t.Errorf("the record that was given up: %v, want ErrInDoubt", err)
+	}
+}
+
+// One alone shows the latency of a write, many at once what batching is worth.
+func BenchmarkProduce(b *testing.B) {
+	for _, linger := range []string{"0", "0.5", "2"} {
+		for _, writers := range []int{1, 128} {
+			b.Run(fmt.Sprintf("linger.ms=%s/writers=%d", linger, writers), func(b *testing.B) {
+				l := newLog(b)
+				s, err := l.settings.With("linger.ms", linger)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p := producer(b, s)
+				r := NewRecord(l.topic, 0, busy())
+				var left atomic.Int64
+				left.Store(int64(b.N))
+				var all sync.WaitGroup
+				b.ReportAllocs()
+				b.ResetTimer()
+				for range writers {
+					all.Go(func() {
+						for left.Add(-1) >= 0 {
+							if _, err := p.Produce(b.Context(), r); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				all.Wait()
+			})
+		}
 	}
 }

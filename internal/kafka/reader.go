@@ -110,23 +110,53 @@ func (r *Reader) Watermarks(ctx context.Context, topic string, partition int32) 
 	return low, min(stable, high), high, err
 }
 
-func (r *Reader) listOffset(ctx context.Context, topic string, partition int32, spec ck.OffsetSpec, isolation ck.IsolationLevel) (int64, error) {
+func (r *Reader) listOffset(ctx context.Context, topic string, partition int32, spec ck.OffsetSpec, isolation ck.IsolationLevel) (offset int64, err error) {
 	at := ck.TopicPartition{Topic: &topic, Partition: partition}
-	result, err := r.admin.ListOffsets(ctx, map[ck.TopicPartition]ck.OffsetSpec{at: spec},
-		ck.SetAdminIsolationLevel(isolation), ck.SetAdminRequestTimeout(adminTimeout))
-	if err == nil {
+	err = untilKnown(ctx, func() error {
+		result, err := r.admin.ListOffsets(ctx, map[ck.TopicPartition]ck.OffsetSpec{at: spec},
+			ck.SetAdminIsolationLevel(isolation), ck.SetAdminRequestTimeout(adminTimeout))
+		if err != nil {
+			return err
+		}
 		// The answer's keys hold other pointers to the topic's name.
 		for _, info := range result.ResultInfos {
-			if info.Error.Code() == ck.ErrNoError {
-				return int64(info.Offset), nil
+			if info.Error.Code() != ck.ErrNoError {
+				return info.Error
 			}
-			err = info.Error
+			offset = int64(info.Offset)
+			return nil
+		}
+		return errors.New("the answer has no offset")
+	})
+	if err != nil {
+		return 0, fmt.Errorf("watermarks of %s/%d: %w", topic, partition, err)
+	}
+	return offset, nil
+}
+
+// propagation is how long a topic that was just made may be unknown to a broker.
+const propagation = 5 * time.Second
+
+// maybeNew says whether a broker answers so about a partition that was just made:
+// it has not heard of it, it has not begun to lead it, or the client knows no leader yet.
+func maybeNew(c ck.ErrorCode) bool {
+	return c == ck.ErrUnknownTopicOrPart || c == ck.ErrNotLeaderForPartition || c == ck.ErrLeaderNotAvailable
+}
+
+// untilKnown repeats a request for a topic that may be new to the broker asked.
+func untilKnown(ctx context.Context, ask func() error) error {
+	for began := time.Now(); ; {
+		err := ask()
+		var code ck.Error
+		if !errors.As(err, &code) || !maybeNew(code.Code()) || time.Since(began) > propagation {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return err
 		}
 	}
-	if err == nil {
-		err = errors.New("the answer has no offset")
-	}
-	return 0, fmt.Errorf("watermarks of %s/%d: %w", topic, partition, err)
 }
 
 // Scan reads a partition from one offset up to, and not including, another, and

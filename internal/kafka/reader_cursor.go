@@ -40,7 +40,7 @@ func (r *Reader) open(overrides ck.ConfigMap) (*cursor, error) {
 		"fetch.min.bytes":          1,
 		"allow.auto.create.topics": false,
 		// A topic that is not known after so long does not exist.
-		"topic.metadata.propagation.max.ms": 5000,
+		"topic.metadata.propagation.max.ms": int(propagation.Milliseconds()),
 		"go.logs.channel.enable":            true,
 	}
 	maps.Copy(all, overrides)

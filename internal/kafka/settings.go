@@ -199,7 +199,8 @@ func (s Settings) Get(name string) string {
 
 // With returns the settings with one property changed.
 func (s Settings) With(name, value string) (Settings, error) {
-	all := maps.Clone(s.values)
+	all := make(map[string]string, len(s.values)+1) // also for the zero value
+	maps.Copy(all, s.values)
 	for name, path := range s.files {
 		all[name] = filePrefix + path
 	}

@@ -147,6 +147,13 @@ func TestSettingsRefuse(t *testing.T) {
 	}
 }
 
+func TestSettingsBeginWithNone(t *testing.T) {
+	s, err := Settings{}.With("bootstrap.servers", "127.0.0.1:9092")
+	if err != nil || s.Get("bootstrap.servers") != "127.0.0.1:9092" {
+		t.Errorf("%q, %v", s.Get("bootstrap.servers"), err)
+	}
+}
+
 func TestSettingsHideSecrets(t *testing.T) {
 	t.Parallel()
 	path := write(t, "kafka.properties", "# ours\nbootstrap.servers = b:9092\nsecurity.protocol=sasl_ssl\nsasl.mechanism=PLAIN\nsasl.username=evento\nsasl.password=file:secret\n")

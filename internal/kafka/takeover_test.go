@@ -103,7 +103,7 @@ func TestTakeoverEndsTheTransactionOfADeadWriter(t *testing.T) {
 // included, and none of them open: markers are written after the answer.
 func waitStable(t *testing.T, e *echo, high int64) (w Watermarks) {
 	t.Helper()
-	kafkatest.Wait(t, 10*time.Second, func() (err error) {
+	kafkatest.Wait(t, time.Minute, func() (err error) {
 		if w, err = e.look.Watermarks(t.Context(), e.out, 0); err == nil && (w.High != high || w.Stable != high) {
 			err = fmt.Errorf("%+v, want both %d", w, high)
 		}

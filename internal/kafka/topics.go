@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -126,7 +127,8 @@ func (t Topics) plan(partitions int32, aggregates []string) []topicPlan {
 	if t.layout() == Single {
 		return append(plan, topicPlan{t.Events(""), keeps, partitions})
 	}
-	for _, a := range aggregates {
+	// Who registers another version of an aggregate names it twice; a broker does not take that.
+	for _, a := range slices.Compact(slices.Sorted(slices.Values(aggregates))) {
 		plan = append(plan, topicPlan{t.Events(a), keeps, partitions})
 	}
 	return plan

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -128,6 +129,17 @@ type TransactorConfig struct {
 	Watchdog time.Duration
 
 	Log *slog.Logger
+}
+
+// Refused says that Kafka will not take the contents of the aborted transaction
+// however often they are sent: a record too large, metadata too long. Otherwise
+// what is in the way (a leader that is away) may pass.
+func (r Result) Refused() bool {
+	if r.Reason == ReasonInvalid {
+		return true
+	}
+	var kafkaError *kerr.Error
+	return (r.Reason == ReasonRecord || r.Reason == ReasonOffset) && errors.As(r.Err, &kafkaError) && !kafkaError.Retriable
 }
 
 // ErrTorn is wrapped by Result.Err when a transaction was found in the log in

@@ -185,6 +185,35 @@ func TestRefusedRecordAbortsAll(t *testing.T) {
 	}
 }
 
+// A partition that cannot be written at the moment is named, so that the others
+// can go on without it.
+func TestPartitionWithoutLeaderIsNamed(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Embedded(t)
+	e, held, _ := solo(t, k, 3)
+	e.txns.cfg.Watchdog = 500 * time.Millisecond
+	away := k.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: e.out, Partitions: []int32{1}, Err: kerr.NotLeaderForPartition, Count: -1})
+	var txn Txn
+	for p := range int32(3) {
+		txn.Records = append(txn.Records, Record{Topic: e.out, Partition: p, Value: []byte("away")})
+		txn.Offsets = append(txn.Offsets, PartitionOffset{Held: held[p], Offset: 1})
+	}
+	r := e.txns.Commit(t.Context(), txn)
+	if r.Outcome != Aborted || r.Reason != ReasonRecord || r.Partition != 1 || !errors.Is(r.Err, ErrWatchdog) {
+		t.Errorf("%+v", r)
+	}
+	if r := e.txns.Commit(t.Context(), oneRecord(e.out, held[2], 1, "others")); r.Outcome != Committed {
+		t.Errorf("others: %+v", r)
+	}
+	away.Remove()
+	if r := e.txns.Commit(t.Context(), txn); r.Outcome != Committed {
+		t.Errorf("back again: %+v", r)
+	}
+	if got := k.Committed(t, e.out); len(got[0]) != 1 || len(got[1]) != 1 || len(got[2]) != 2 {
+		t.Errorf("committed: %+v", got)
+	}
+}
+
 // The end of a transaction is not seen. Whatever became of it, the answer is
 // what stands in the log.
 func TestUnseenEndIsFoundInTheLog(t *testing.T) {
@@ -247,6 +276,63 @@ func TestUnseenEndIsFoundInTheLog(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The request to commit is held up in the network until its producer has been
+// given up and the id's next transaction is open. It must not end that one: with
+// transaction.version 2 each has its own epoch (KIP-890).
+func TestLateEndDoesNotEndTheNext(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Start(t)
+	e, held, wire := solo(t, k, 1)
+	t.Cleanup(wire.Thaw)
+	e.txns.cfg.Watchdog = time.Second
+	if err := e.txns.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := e.txns.turns[e.txns.next]
+	wire.Freeze(kmsg.EndTxn)
+	r := e.txns.Commit(t.Context(), oneRecord(e.out, held[0], 1, "late"))
+	if r.Outcome != Aborted || !r.Resolved {
+		t.Fatalf("%+v, want it aborted and resolved", r)
+	}
+	if err := e.txns.begin(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	next := oneRecord(e.out, held[0], 2, "next")
+	if _, failed := e.txns.produce(t.Context(), p, next.Records); failed != nil {
+		t.Fatal(failed.Err)
+	}
+	kafkatest.Wait(t, time.Minute, func() error {
+		if wire.GivenUp() == 0 {
+			return errors.New("the client still waits for an answer")
+		}
+		return nil
+	})
+	wire.Thaw()
+	kafkatest.Wait(t, time.Minute, func() error {
+		if wire.Late() == 0 {
+			return errors.New("the late request was not answered")
+		}
+		return nil
+	})
+	pass, err := e.group.fence.enter(t.Context(), []Held{held[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.group.fence.leave(pass)
+	if w, err := e.look.Watermarks(t.Context(), e.out, 0); err != nil || w.Stable >= w.High {
+		t.Errorf("the next transaction is not open any more: %+v, %v", w, err)
+	}
+	if failed := e.txns.commitInTxn(t.Context(), p, pass, next.Offsets); failed != nil {
+		t.Fatal(failed.Err)
+	}
+	if err := p.client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		t.Error(err)
+	}
+	if got := values(k.Committed(t, e.out)[0]); len(got) != 1 || got[0] != "next" {
+		t.Errorf("committed: %q", got)
 	}
 }
 

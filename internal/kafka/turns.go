@@ -137,7 +137,11 @@ func guarded(ctx context.Context, d time.Duration, what string, call func(contex
 	done := make(chan error, 1)
 	go func() {
 		defer cancel()
-		done <- call(ctx)
+		err := call(ctx)
+		if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrWatchdog) {
+			err = fmt.Errorf("%w after %v: %w", cause, d, err)
+		}
+		done <- err
 	}()
 	timer := time.NewTimer(d + d/10) // the context's own end comes first
 	defer timer.Stop()

@@ -14,12 +14,15 @@ import (
 
 // Wire is the network between a client and its brokers, to be broken at will.
 // It works by the key of each request, so it breaks embedded and real clusters
-// alike.
+// alike. A wire that was frozen must be thawed before the test ends.
 type Wire struct {
 	mu    sync.Mutex
 	cuts  map[int16]*cutting
 	done  map[int16]int
-	still chan struct{} // not nil while frozen; closed by Thaw
+	still chan struct{}  // not nil while frozen; closed by Thaw
+	only  map[int16]bool // when frozen: these requests alone, if any are named
+	given int            // connections given up with something held
+	late  int
 }
 
 // Cut says where a request's connection is to be cut.
@@ -46,7 +49,7 @@ var ErrCut = errors.New("connection cut by the test")
 
 // NewWire makes an unbroken network.
 func NewWire() *Wire {
-	return &Wire{cuts: make(map[int16]*cutting), done: make(map[int16]int)}
+	return &Wire{cuts: make(map[int16]*cutting), done: make(map[int16]int), only: make(map[int16]bool)}
 }
 
 // Opt makes a client use this network.
@@ -73,11 +76,17 @@ func (w *Wire) Cuts(key kmsg.Key) int {
 	return w.done[int16(key)]
 }
 
-// Freeze holds everything that is sent from now on, like a process that is
-// paused: connections stay open, nothing moves. Thaw lets it go on.
-func (w *Wire) Freeze() {
+// Freeze holds what is sent from now on, or requests with these keys if any are
+// given and what is sent behind them on the same connection, as a network does that
+// delivers late: writes succeed, connections stay open, nothing arrives. What was
+// held arrives on Thaw, even if the client has closed the connection meanwhile
+// and gone on without it.
+func (w *Wire) Freeze(keys ...kmsg.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, key := range keys {
+		w.only[int16(key)] = true
+	}
 	if w.still == nil {
 		w.still = make(chan struct{})
 	}
@@ -90,7 +99,23 @@ func (w *Wire) Thaw() {
 	if w.still != nil {
 		close(w.still)
 		w.still = nil
+		clear(w.only)
 	}
+}
+
+// GivenUp tells how many connections their client has closed while something it
+// had sent was held.
+func (w *Wire) GivenUp() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.given
+}
+
+// Late tells how many requests were answered after their client had given up.
+func (w *Wire) Late() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.late
 }
 
 func (w *Wire) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -98,17 +123,18 @@ func (w *Wire) dial(ctx context.Context, network, address string) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	return &wireConn{Conn: conn, wire: w, closed: make(chan struct{})}, nil
+	return &wireConn{Conn: conn, wire: w}, nil
 }
 
 type wireConn struct {
 	net.Conn
-	wire   *Wire
-	once   sync.Once
-	closed chan struct{}
+	wire *Wire
 
-	mu  sync.Mutex
-	cut bool // the next answer is not passed on
+	mu     sync.Mutex
+	cut    bool   // the next answer is not passed on
+	held   []byte // sent while frozen
+	late   bool   // held is on its way: whatever is sent waits behind it
+	closed bool
 }
 
 // requestKey reads a request's key: the client writes a request at once, its
@@ -132,37 +158,69 @@ func (w *Wire) next(key int16, whole bool) (still chan struct{}, where Cut) {
 			delete(w.cuts, key)
 		}
 	}
+	if len(w.only) > 0 && !(whole && w.only[key]) {
+		return nil, where
+	}
 	return w.still, where
 }
 
 func (c *wireConn) Write(b []byte) (int, error) {
-	w := c.wire
 	key, whole := requestKey(b)
-	still, cut := w.next(key, whole)
-	if still != nil {
-		select {
-		case <-still:
-		case <-c.closed:
-			return 0, net.ErrClosed
-		}
-	}
-	switch cut {
-	case BeforeSend:
+	still, cut := c.wire.next(key, whole)
+	if cut == BeforeSend {
 		c.Close()
 		return 0, ErrCut
-	case AfterAnswer:
-		c.mu.Lock()
-		c.cut = true
-		c.mu.Unlock()
 	}
-	return c.Conn.Write(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, net.ErrClosed
+	}
+	c.cut = c.cut || cut == AfterAnswer
+	if still == nil && !c.late {
+		return c.Conn.Write(b)
+	}
+	c.held = append(c.held, b...)
+	if !c.late {
+		c.late = true
+		go c.deliver(still)
+	}
+	return len(b), nil
+}
+
+// deliver sends what was held, when the time comes.
+func (c *wireConn) deliver(still <-chan struct{}) {
+	<-still
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed { // its deadlines are the client's, and long over
+		c.Conn.SetDeadline(time.Now().Add(10 * time.Second))
+	}
+	c.Conn.Write(c.held)
+	c.held, c.late = nil, false
+	if c.closed {
+		if _, err := c.Conn.Read(make([]byte, 4)); err == nil {
+			c.wire.mu.Lock()
+			c.wire.late++
+			c.wire.mu.Unlock()
+		}
+		c.Conn.Close()
+	}
 }
 
 func (c *wireConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.mu.Lock()
-	cut := c.cut
+	cut, closed := c.cut, c.closed
 	c.mu.Unlock()
+	if closed && err == nil {
+		// The client's reader had not been told yet when the deadline was set
+		// anew, and took the late answer instead of deliver.
+		c.wire.mu.Lock()
+		c.wire.late++
+		c.wire.mu.Unlock()
+		return 0, net.ErrClosed
+	}
 	if cut && err == nil {
 		c.Close()
 		return 0, ErrCut
@@ -171,6 +229,17 @@ func (c *wireConn) Read(b []byte) (int, error) {
 }
 
 func (c *wireConn) Close() error {
-	c.once.Do(func() { close(c.closed) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.closed
+	c.closed = true
+	if c.late {
+		if !was {
+			c.wire.mu.Lock()
+			c.wire.given++
+			c.wire.mu.Unlock()
+		}
+		return c.Conn.SetReadDeadline(time.Unix(1, 0)) // who reads is told; what was sent still arrives
+	}
 	return c.Conn.Close()
 }

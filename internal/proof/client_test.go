@@ -1,0 +1,174 @@
+package proof
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var (
+	// client waits longer for an answer than any command is asked to be waited for.
+	client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}
+	// plainClient keeps no connection: what it asks may be gone the next moment.
+	plainClient = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+)
+
+func readAll(r *http.Response) ([]byte, error) {
+	defer r.Body.Close()
+	return io.ReadAll(r.Body)
+}
+
+const problemPrefix = "urn:evento:problem:"
+
+// send sends a command once and writes down what came of it.
+func (g *gateway) send(c *command, wait time.Duration) attempt {
+	a := attempt{Gateway: g.name, Sent: time.Now()}
+	a.Status, a.Problem, a.Outcome, a.Err = g.post(c, wait)
+	a.Done = time.Now()
+	a.Result = resultOf(a.Status, a.Problem, a.Outcome)
+	c.add(a)
+	return a
+}
+
+func (g *gateway) post(c *command, wait time.Duration) (status int, problem string, o *outcome, failure string) {
+	body, err := json.Marshal(map[string]any{"entity": c.Entity, "command_type": c.Type, "payload": c.Payload, "id": c.ID, "source": c.Source})
+	if err != nil {
+		return 0, "", nil, err.Error()
+	}
+	r, err := http.NewRequest(http.MethodPost, g.url+"/v1/commands", bytes.NewReader(body))
+	if err != nil {
+		return 0, "", nil, err.Error()
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if wait > 0 {
+		r.Header.Set("Prefer", "wait="+strconv.Itoa(int(wait/time.Second)))
+	}
+	if c.Expect != "" {
+		r.Header.Set("If-Match", `"`+c.Expect+`"`)
+	}
+	return roundTrip(r)
+}
+
+// roundTrip sends a request whose answer is an outcome or a problem.
+func roundTrip(r *http.Request) (status int, problem string, o *outcome, failure string) {
+	answer, err := client.Do(r)
+	if err != nil {
+		return 0, "", nil, err.Error()
+	}
+	text, err := readAll(answer)
+	if err != nil {
+		return 0, "", nil, err.Error() // a status without its answer tells nothing
+	}
+	if answer.Header.Get("Content-Type") == "application/problem+json" {
+		var doc struct {
+			Type    string   `json:"type"`
+			Outcome *outcome `json:"outcome"`
+			Detail  string   `json:"detail"`
+		}
+		if err := json.Unmarshal(text, &doc); err != nil {
+			return answer.StatusCode, "", nil, fmt.Sprintf("%v: %s", err, text)
+		}
+		return answer.StatusCode, strings.TrimPrefix(doc.Type, problemPrefix), doc.Outcome, doc.Detail
+	}
+	o = new(outcome)
+	if err := json.Unmarshal(text, o); err != nil {
+		return answer.StatusCode, "", nil, fmt.Sprintf("%v: %s", err, text)
+	}
+	return answer.StatusCode, "", o, ""
+}
+
+// resultOf says what a sender may believe. What is not certain is unknown: a
+// timeout, a connection that ended, a 503 that does not say that nothing was written.
+func resultOf(status int, problem string, o *outcome) result {
+	switch {
+	case status == http.StatusOK || status == http.StatusAccepted:
+		return accepted
+	case problem == "version-mismatch" && o != nil:
+		return accepted // and rejected by the writer, which is an outcome
+	case problem == "kafka-away" || problem == "too-many-waiting" || status/100 == 4:
+		return failed
+	}
+	return unknown
+}
+
+// outcome asks for the outcome of a command that was sent before.
+func (g *gateway) outcome(c *command) (*outcome, error) {
+	r, err := http.NewRequest(http.MethodGet, g.url+"/v1/aggregates/"+url.PathEscape(c.Entity)+"/commands/"+url.PathEscape(c.ID)+"?source="+url.QueryEscape(c.Source), nil)
+	if err != nil {
+		return nil, err
+	}
+	status, problem, o, failure := roundTrip(r)
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("outcome of %s at %s: %d %s %s", c, g.name, status, problem, failure)
+	}
+	return o, nil
+}
+
+// state asks for the state of an aggregate, as JSON and as Avro, at the same version.
+func (g *gateway) state(entity string) (s stateAnswer, err error) {
+	at := g.url + "/v1/aggregates/" + url.PathEscape(entity)
+	text, err := fetch(at)
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		return s, fmt.Errorf("%s: %w: %s", at, err, text)
+	}
+	r, err := http.NewRequest(http.MethodGet, at, nil)
+	if err != nil {
+		return s, err
+	}
+	r.Header.Set("Accept", "application/avro")
+	answer, err := client.Do(r)
+	if err != nil {
+		return s, err
+	}
+	if s.avro, err = readAll(answer); err != nil || answer.StatusCode != http.StatusOK {
+		return s, fmt.Errorf("%s as Avro: %s: %v", at, answer.Status, err)
+	}
+	if tag := answer.Header.Get("Etag"); tag != fmt.Sprintf(`"%d"`, s.Version) {
+		return s, fmt.Errorf("%s: version %d as JSON and %s as Avro, though nobody writes", at, s.Version, tag)
+	}
+	return s, nil
+}
+
+type stateAnswer struct {
+	Entity  string `json:"entity"`
+	Version uint64 `json:"version"`
+	State   struct {
+		Balance struct {
+			Minor int64 `json:"minor"`
+		} `json:"balance"`
+		Status string `json:"status"`
+	} `json:"state"`
+	avro []byte
+}
+
+// events asks for the whole history of an aggregate.
+func (g *gateway) events(entity string) ([]event, error) {
+	var all []event
+	for after := uint64(0); ; {
+		text, err := fetch(fmt.Sprintf("%s/v1/aggregates/%s/events?limit=1000&after=%d", g.url, url.PathEscape(entity), after))
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Events []event `json:"events"`
+			Next   uint64  `json:"next"`
+		}
+		if err := json.Unmarshal(text, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Events...)
+		if page.Next == 0 {
+			return all, nil
+		}
+		after = page.Next
+	}
+}

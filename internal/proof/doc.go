@@ -1,0 +1,18 @@
+// Package proof holds the tests that prove the promises from the outside: gateways
+// and functions are processes of the programs as they are built, Kafka and Redis are
+// servers, and what the tests know they have from HTTP and from the topics.
+//
+//	go test ./internal/proof/                                            # embedded Kafka (a process) and Redis
+//	scripts/with-real go test ./internal/proof/                          # Apache Kafka and redis-server
+//	scripts/with-real go test ./internal/proof/ -proof.commands 20000    # the full run
+//	go test ./internal/proof/ -run TestProof -proof.seed 7               # other commands
+//
+// Clients write down what they sent and what they were told: that a command was
+// accepted, that it was not, or that they do not know. When a run is over, the
+// checker ([check]) holds this history against what a committed reader sees of the
+// topics, against the HTTP API and against Redis. Its own test shows that it
+// notices each kind of lie.
+//
+// The embedded broker differs from Apache Kafka where ownership is concerned; what
+// these tests say of fencing, and how fast, counts on the real one.
+package proof

@@ -1,0 +1,60 @@
+package proof
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/evento-oss/evento/examples/bank/checking/gen"
+)
+
+var (
+	flagCommands = flag.Int("proof.commands", 2000, "commands of TestProof; other tests send fewer")
+	flagSeed     = flag.Uint64("proof.seed", 1, "of the commands that are sent")
+	flagKeep     = flag.String("proof.keep", "", "folder for the logs of all processes; only those of failed tests are kept without it")
+)
+
+// Roles of the test program when it is started with one: some of what a test
+// needs as a process of its own is in it.
+const (
+	roleBroker   = "proof-broker"   // an embedded Kafka
+	roleFunction = "proof-function" // the handler of checking accounts that fails on poison
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 {
+		switch os.Args[1] {
+		case roleBroker:
+			if err := runBroker(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
+		case roleFunction:
+			gen.ServeHandler(poisonable{})
+			return
+		}
+	}
+	flag.Parse()
+	code := m.Run()
+	built.remove()
+	os.Exit(code)
+}
+
+// runBroker is an embedded Kafka that ends with who started it.
+func runBroker() error {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.GroupMinSessionTimeout(time.Second))
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	fmt.Printf("listening on %s\n", strings.Join(cluster.ListenAddrs(), ","))
+	_, err = io.Copy(io.Discard, os.Stdin) // until our parent lets go of the other end
+	return err
+}
