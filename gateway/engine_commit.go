@@ -137,6 +137,9 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 	e.cfg.Metrics.transaction(result, results, len(txn.Records), time.Since(began))
 	if result.Outcome != kafka.Committed {
 		e.cfg.Log.Warn("transaction not committed", "outcome", result.Outcome.String(), "reason", string(result.Reason), "commands", results, "partitions", len(parts), "err", result.Err)
+	} else if result.Err != nil {
+		e.cfg.Metrics.corrupt.Inc()
+		e.cfg.Log.Error("transaction committed, but not whole", "commands", results, "partitions", len(parts), "err", result.Err)
 	}
 	own := result.Reason == kafka.ReasonRecord || result.Reason == kafka.ReasonOffset || result.Reason == kafka.ReasonInvalid
 	for i, part := range parts {
@@ -262,7 +265,7 @@ func (e *Engine) commitHeads() {
 // under way.
 func (e *Engine) writeHeads(ctx context.Context, p *partition, clean bool) {
 	p.mu.Lock()
-	if p.shard == nil || p.open {
+	if p.shard == nil || p.open || p.closing && !clean {
 		p.mu.Unlock()
 		return
 	}

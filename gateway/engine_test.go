@@ -1,11 +1,15 @@
 package gateway
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/evento-oss/evento/internal/kafka"
+	"github.com/evento-oss/evento/runtime"
 )
 
 // A takeover brings the heads up by the events since the checkpoint. What the
@@ -74,5 +78,64 @@ func TestPartitionIsReadAgainAfterAnError(t *testing.T) {
 	}
 	if o := e.send(w.deposit(t, "checking:1", "d1", 100)); o.Version != 2 {
 		t.Errorf("%+v", o)
+	}
+}
+
+// A partition whose batches abort again and again sits out, so that the others
+// do not wait for each of its transactions to fail.
+func TestFailingPartitionSitsOut(t *testing.T) {
+	t.Parallel()
+	w := newEngineWorld(t, 2)
+	e := w.start(2)
+	accounts := map[int32]runtime.AggregateID{}
+	for i := 0; len(accounts) < 2; i++ {
+		id := runtime.AggregateID(fmt.Sprintf("checking:%d", i))
+		accounts[kafka.Partition(string(id), 2)] = id
+	}
+	e.send(w.open(t, accounts[0]))
+	e.send(w.open(t, accounts[1]))
+	var mu sync.Mutex
+	refused, healed := 0, false
+	w.cluster.ControlKey(int16(kmsg.TxnOffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		commit := req.(*kmsg.TxnOffsetCommitRequest)
+		resp := commit.ResponseKind().(*kmsg.TxnOffsetCommitResponse)
+		bad := false
+		for _, topic := range commit.Topics {
+			answer := kmsg.NewTxnOffsetCommitResponseTopic()
+			answer.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				part := kmsg.NewTxnOffsetCommitResponseTopicPartition()
+				if part.Partition = p.Partition; p.Partition == 0 && !healed {
+					part.ErrorCode, bad = kerr.OffsetMetadataTooLarge.Code, true
+				}
+				answer.Partitions = append(answer.Partitions, part)
+			}
+			resp.Topics = append(resp.Topics, answer)
+		}
+		if bad {
+			refused++
+		}
+		return resp, nil, bad
+	})
+	stuck := w.deposit(t, accounts[0], "d0", 100)
+	if _, err := e.Append(patience(t), stuck); err != nil {
+		t.Fatal(err)
+	}
+	const deposits = 60
+	for i := range deposits {
+		e.send(w.deposit(t, accounts[1], fmt.Sprintf("d%d", i+1), 100))
+	}
+	mu.Lock()
+	tries := refused
+	healed = true
+	mu.Unlock()
+	if tries == 0 || tries > deposits/2 {
+		t.Errorf("%d transactions of the failing partition beside %d of the other", tries, deposits)
+	}
+	if o := e.outcome(patience(t), stuck); o.Version != 2 {
+		t.Errorf("after it: %+v", o)
 	}
 }

@@ -311,9 +311,13 @@ func (g *gateway) build() (err error) {
 	if err != nil {
 		return err
 	}
+	commandsID := g.ids.get(g.Topics.Commands())
+	if commandsID == "" {
+		return fmt.Errorf("the id of topic %s cannot be told: committed positions would not be known again", g.Topics.Commands())
+	}
 	g.engine, err = NewEngine(EngineConfig{
 		Installation: g.HTTP.Installation, Topics: g.Topics, Partitions: g.installation.Partitions,
-		CommandsID: g.ids.get(g.Topics.Commands()), EventsID: g.ids.get,
+		CommandsID: commandsID, EventsID: g.ids.get,
 		Group: kafka.GroupConfig{
 			Client: franz, Group: g.group(), Topic: g.Topics.Commands(), Address: g.address, SessionTimeout: g.SessionTimeout,
 			RebalanceTimeout: max(30*time.Second, g.SessionTimeout), Log: g.Log,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func TestExclusiveWritersDecideOneAfterTheOther(t *testing.T) {
 	}
 	const writers, each = 3, 5
 	var all sync.WaitGroup
-	for range writers {
+	for n := range writers {
 		x := NewExclusive(base, "exclusive-"+l.topic, quiet())
 		all.Go(func() {
 			for range each {
@@ -47,7 +48,7 @@ func TestExclusiveWritersDecideOneAfterTheOther(t *testing.T) {
 					}
 					var records []Record
 					for i := range 2 {
-						written = strconv.Itoa(len(values) + i)
+						written = fmt.Sprintf("%d by %d", len(values)+i, n)
 						records = append(records, Record{Topic: l.topic, Value: []byte(written)})
 					}
 					return records, nil
@@ -64,7 +65,7 @@ func TestExclusiveWritersDecideOneAfterTheOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, v := range values {
-		if v != fmt.Sprint(i) {
+		if n, _, _ := strings.Cut(v, " "); n != strconv.Itoa(i) {
 			t.Fatalf("record %d was decided when there were %s: %v", i, v, values)
 		}
 	}
