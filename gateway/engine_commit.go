@@ -60,10 +60,11 @@ func (e *Engine) commitLoop() {
 
 // A partition whose batch aborts for a reason of its own (a record that is
 // refused, a leader that is away) goes alone from then on, and sits out longer
-// each time, so that the others do not wait for it.
+// each time: its transaction may take as long as the watchdog, and all others
+// wait meanwhile.
 const (
 	soloFirst = 20 * time.Millisecond
-	soloMost  = 2 * time.Second
+	soloMost  = 20 * time.Second
 )
 
 // gather takes a batch of every partition that has something ready. One that
