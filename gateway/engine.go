@@ -31,7 +31,7 @@ type EngineConfig struct {
 	Reader    *kafka.Reader
 	History   *kafka.History
 	Catalogue *avro.Catalogue
-	Schemas   interface{ CatchUp(context.Context) error }
+	Schemas   EngineSchemas
 	Functions *Functions
 	Snapshots *Snapshots
 	Saves     *SnapshotWriter
@@ -41,6 +41,15 @@ type EngineConfig struct {
 
 	MaxWaiting int // commands of one aggregate without outcome before intake answers 429; 10,000 when zero
 	MaxBacklog int // commands of one partition in memory before its reading pauses; 20,000 when zero
+}
+
+// EngineSchemas tells how far the catalogue is behind the schemas topic.
+type EngineSchemas interface {
+	// CatchUp waits until all that stands in the schemas topic now has been read.
+	CatchUp(context.Context) error
+	// Beyond says whether something is registered for an aggregate type that this
+	// gateway cannot use.
+	Beyond(aggregate string) bool
 }
 
 // Engine is the I/O around the shards: it owns partitions, feeds their state

@@ -112,20 +112,33 @@ var errUnknownSchema = errors.New("schema is not registered")
 
 // knownCommand reads a record. When it needs a schema that is not known here,
 // the schemas topic is read up to its end first: what an intake accepted had
-// been registered before.
+// been registered before. When the registration is there and this gateway cannot
+// use it, a newer one has accepted the command, and must work it off: leaving it
+// out would lose it, so reading stops until the partition moves.
 func (e *Engine) knownCommand(p *partition, r *kafka.Record) (*shard.Command, error) {
-	c, err := e.command(r)
-	for errors.Is(err, errUnknownSchema) && p.ctx.Err() == nil {
-		if e := e.cfg.Schemas.CatchUp(p.ctx); e == nil {
-			break
-		} else if !sleep(p.ctx, 200*time.Millisecond) {
-			return nil, e
+	for {
+		c, err := e.command(r)
+		if !errors.Is(err, errUnknownSchema) {
+			return c, err
+		}
+		wait := 200 * time.Millisecond
+		if behind := e.cfg.Schemas.CatchUp(p.ctx); behind == nil {
+			c, err := e.command(r)
+			if !errors.Is(err, errUnknownSchema) || !e.beyond(r) {
+				return c, err
+			}
+			wait = 5 * time.Second
+			e.cfg.Log.Error("a command needs a schema that this gateway cannot use; it must be of the version of the newest one", "partition", r.Partition, "offset", r.Offset, "err", err)
+		}
+		if !sleep(p.ctx, wait) {
+			return nil, context.Cause(p.ctx)
 		}
 	}
-	if errors.Is(err, errUnknownSchema) {
-		return e.command(r)
-	}
-	return c, err
+}
+
+func (e *Engine) beyond(r *kafka.Record) bool {
+	m, err := kafka.ParseRecord(r)
+	return err == nil && e.cfg.Schemas.Beyond(m.Type.Namespace())
 }
 
 // forward writes a record that stands in the wrong partition to its own. It

@@ -56,6 +56,10 @@ func (e *Engine) load(p *partition, o shard.Load) (shard.Snapshot, *shard.Troubl
 	return s, trouble
 }
 
+// broken says whether an error tells that the log contradicts itself, which
+// does not pass.
+func broken(err error) bool { return errors.Is(err, kafka.ErrHistory) || errors.Is(err, errChain) }
+
 // offer gives the cache a snapshot that was rebuilt: the next one to load the
 // aggregate need not do it again. The shard goes on changing its own.
 func (e *Engine) offer(s shard.Snapshot) {
@@ -92,7 +96,7 @@ func (e *Engine) replay(ctx context.Context, p *partition, o shard.Load, s shard
 		}
 		return nil
 	}
-	after := kafka.Mark{}
+	after, fromStart := kafka.Mark{}, !s.Head.Exists()
 	if s.Head.Exists() {
 		after = kafka.Mark{Version: s.Head.Version, Offset: s.Head.Offset + 1}
 	}
@@ -108,6 +112,12 @@ func (e *Engine) replay(ctx context.Context, p *partition, o shard.Load, s shard
 	switch {
 	case trouble != nil:
 		return s, trouble
+	case broken(err) && fromStart:
+		// Only this aggregate waits, and somebody has to look at it; it is tried
+		// again, in case it was the reading that went wrong.
+		e.cfg.Metrics.corrupt.Inc()
+		e.cfg.Log.Error("the log of an aggregate contradicts itself", "entity", string(o.Aggregate), "partition", p.held.Partition, "err", err)
+		return s, &shard.Trouble{Kind: shard.Unavailable, Reason: "its history is broken: " + err.Error(), Wait: 30 * time.Second}
 	case err != nil:
 		return s, &shard.Trouble{Kind: shard.Unavailable, Reason: "its history cannot be read: " + err.Error(), Wait: time.Second}
 	}

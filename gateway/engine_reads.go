@@ -206,8 +206,50 @@ func (e *Engine) Events(ctx context.Context, id runtime.AggregateID, after uint6
 // errPageFull ends the reading of a history.
 var errPageFull = errors.New("the page is full")
 
-// Outcome implements [Reader].
+// Outcome implements [Reader]. A command that is not known is looked for once
+// more after all that stands in the commands topic now has been read: the client
+// may have had its 202 a moment ago.
 func (e *Engine) Outcome(ctx context.Context, id runtime.AggregateID, key runtime.CommandKey) (*Outcome, error) {
+	o, err := e.outcome(ctx, id, key)
+	if !errors.Is(err, ErrNotFound) {
+		return o, err
+	}
+	if behind := e.readOn(ctx, id); behind != nil {
+		return nil, behind
+	}
+	return e.outcome(ctx, id, key)
+}
+
+// readOn waits until the commands that stand in the aggregate's partition now
+// have been taken up.
+func (e *Engine) readOn(ctx context.Context, id runtime.AggregateID) error {
+	p, _, err := e.owned(ctx, id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errors.New("the commands topic was not read to its end within 5s"))
+	defer cancel()
+	ends, err := e.cfg.Takeover.Watermarks(ctx, e.cfg.Topics.Commands(), p.held.Partition)
+	if err != nil {
+		return err
+	}
+	for {
+		p.mu.Lock()
+		s := p.shard
+		done := s != nil && s.Next() >= ends.High
+		p.mu.Unlock()
+		switch {
+		case done:
+			return nil
+		case s == nil:
+			return ErrNoOwner
+		case !sleep(ctx, 5*time.Millisecond):
+			return fmt.Errorf("%w: %w", ErrNoOwner, context.Cause(ctx))
+		}
+	}
+}
+
+func (e *Engine) outcome(ctx context.Context, id runtime.AggregateID, key runtime.CommandKey) (*Outcome, error) {
 	p, topic, err := e.owned(ctx, id)
 	if err != nil {
 		return nil, err

@@ -27,13 +27,14 @@ type engineWorld struct {
 	producer *kafka.Producer
 	reader   *kafka.Reader
 	log      *slog.Logger
-	schemas  interface{ CatchUp(context.Context) error }
+	schemas  EngineSchemas
 	engines  int
 }
 
 type knownSchemas struct{}
 
 func (knownSchemas) CatchUp(context.Context) error { return nil }
+func (knownSchemas) Beyond(string) bool            { return false }
 
 // patience is a context for one step of a test: long enough for a busy machine.
 func patience(t testing.TB) context.Context {

@@ -32,14 +32,15 @@ type Registry struct {
 
 	turn chan struct{} // one registration at a time in this process
 
-	mu   sync.Mutex    // guards what follows
-	end  int64         // offset after the last record of the topic that has been taken
-	news chan struct{} // closed when end moves
+	mu   sync.Mutex      // guards what follows
+	odd  map[string]bool // aggregates with a record that this gateway cannot use
+	end  int64           // offset after the last record of the topic that has been taken
+	news chan struct{}   // closed when end moves
 }
 
 // NewRegistry returns a registry that knows nothing yet: [Registry.Run] reads it.
 func NewRegistry(topics kafka.Topics, catalogue *avro.Catalogue, reader *kafka.Reader, writer *kafka.Exclusive, ensure func(context.Context, []string) error, changed func(), log *slog.Logger) *Registry {
-	return &Registry{topics: topics, catalogue: catalogue, reader: reader, writer: writer, ensure: ensure, changed: changed, log: log, turn: make(chan struct{}, 1), news: make(chan struct{})}
+	return &Registry{topics: topics, catalogue: catalogue, reader: reader, writer: writer, ensure: ensure, changed: changed, log: log, turn: make(chan struct{}, 1), odd: map[string]bool{}, news: make(chan struct{})}
 }
 
 // Run follows the topic until ctx ends. caughtUp is called once, when all that
@@ -64,6 +65,14 @@ func (r *Registry) moved(end int64) {
 	r.end = end
 	close(r.news)
 	r.news = make(chan struct{})
+}
+
+// Beyond says whether something is registered for an aggregate type that this
+// gateway cannot use, since a newer one wrote it.
+func (r *Registry) Beyond(aggregate string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.odd[aggregate]
 }
 
 // CatchUp waits until everything that stands in the schemas topic now is in the
@@ -100,6 +109,10 @@ func (r *Registry) take(record kafka.Record) bool {
 		err = r.catalogue.Add(registered)
 	}
 	if err != nil {
+		name, _, _ := strings.Cut(key, ":")
+		r.mu.Lock()
+		r.odd[runtime.TypeName(name).Namespace()] = true
+		r.mu.Unlock()
 		r.log.Error("record of the schemas topic cannot be used; it is left out", "key", key, "offset", record.Offset, "err", err)
 		return false
 	}

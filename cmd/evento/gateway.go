@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -44,6 +45,7 @@ to authenticate; any other address is refused without --tokens.`,
 				return err
 			}
 			config.Ready = func() { fmt.Fprintf(cmd.OutOrStdout(), "ready on http://%s\n", config.HTTP.Listen) }
+			relaxGC()
 			return gateway.Run(cmd.Context(), config)
 		},
 	}
@@ -181,6 +183,7 @@ func runGateway(ctx context.Context, c dev.GatewayConfig) error {
 	if err != nil {
 		return err
 	}
+	relaxGC()
 	return gateway.Run(ctx, gateway.Config{
 		HTTP:  gateway.HTTPConfig{Installation: "dev", Listen: c.Listen, Internal: c.Internal, Grace: 5 * time.Second},
 		Kafka: settings, Partitions: devPartitions, Replication: 1, MinInSync: 1,
@@ -188,6 +191,15 @@ func runGateway(ctx context.Context, c dev.GatewayConfig) error {
 		Routes: routesFrom([]triggers.Source{stackSource(c.StackFile, c.FunctionURLs, c.Logger)}, c.Logger),
 		Log:    c.Logger, Ready: c.Ready,
 	})
+}
+
+// relaxGC lets the heap of a gateway grow to five times what lives in it between
+// collections: most of it are requests on their way, which die young. GOGC, where
+// it is set, wins; GOMEMLIMIT bounds the process in any case.
+func relaxGC() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 }
 
 // devPartitions suit one machine: each costs a takeover at start.
