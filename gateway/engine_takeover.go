@@ -68,6 +68,9 @@ func (t *takeover) run(ctx context.Context) error {
 		return err
 	}
 	topics := t.eventTopics()
+	for _, topic := range topics {
+		t.e.cfg.EventsID(topic) // remembered from here on
+	}
 	// 1. End what dead writers left open.
 	for _, topic := range append([]string{t.e.cfg.Topics.Heads(), t.e.cfg.Topics.Parked()}, topics...) {
 		if err := t.endWriters(ctx, topic); err != nil {

@@ -248,6 +248,10 @@ func (g *gateway) openSchemas(ctx context.Context, spawn func(string, func(conte
 		return err
 	}
 	changed := func() {
+		// Asked for here, where it may take its time, and not when the first event is recorded.
+		for _, name := range g.catalogue.Aggregates() {
+			g.ids.get(g.Topics.Events(name))
+		}
 		// A new command type may have two handlers; Load logs it and keeps the former routes.
 		_ = g.routes.Load(ctx)
 	}
