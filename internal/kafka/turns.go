@@ -103,6 +103,10 @@ func (p *turn) ready(ctx context.Context, c *TransactorConfig) error {
 		return fmt.Errorf("producer %q: %w", p.id, err)
 	}
 	p.client, p.seen, p.perTxn = client, seen, level >= 2
+	if !p.perTxn {
+		c.Log.Warn("this Kafka has transactions of an older kind: a late request of one may reach the next, which is found by reading back; Kafka 4.0 with transaction.version 2 is the supported ground",
+			"transaction_version", level, "writer", p.id)
+	}
 	return nil
 }
 
