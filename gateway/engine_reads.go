@@ -97,6 +97,19 @@ func (e *Engine) Others(ctx context.Context) ([]string, error) {
 	return others, nil
 }
 
+// Crowded implements [Reader].
+func (e *Engine) Crowded() []runtime.AggregateID {
+	var list []runtime.AggregateID
+	for _, p := range e.list() {
+		p.mu.Lock()
+		if p.shard != nil {
+			list = p.shard.Crowded(list, e.cfg.MaxWaiting)
+		}
+		p.mu.Unlock()
+	}
+	return list
+}
+
 // snapshot returns the committed snapshot of an aggregate, at minVersion or later.
 func (e *Engine) snapshot(ctx context.Context, id runtime.AggregateID, minVersion uint64) (shard.Snapshot, error) {
 	p, topic, err := e.owned(ctx, id)

@@ -225,6 +225,8 @@ type fakeReader struct {
 	more     bool
 	outcomes map[runtime.CommandKey]*Outcome
 	parked   []ParkedCommand
+	others   []string
+	crowded  []runtime.AggregateID
 }
 
 func (f *fakeReader) Owner(context.Context, runtime.AggregateID) (string, bool, error) {
@@ -264,7 +266,9 @@ func (f *fakeReader) Outcome(_ context.Context, _ runtime.AggregateID, key runti
 	return nil, fmt.Errorf("%w: %s", ErrNotFound, key)
 }
 
-func (f *fakeReader) Others(context.Context) ([]string, error) { return nil, nil }
+func (f *fakeReader) Others(context.Context) ([]string, error) { return f.others, nil }
+
+func (f *fakeReader) Crowded() []runtime.AggregateID { return f.crowded }
 
 func (f *fakeReader) Parked(_ context.Context, filter ParkedFilter) ([]ParkedCommand, error) {
 	f.mu.Lock()

@@ -74,6 +74,10 @@ type Reader interface {
 	// partitions. Errors wrap [ErrNoOwner].
 	Others(ctx context.Context) (addresses []string, err error)
 
+	// Crowded returns the aggregates in this gateway's partitions that have so
+	// many commands waiting that they take no more.
+	Crowded() []runtime.AggregateID
+
 	// Parked lists commands that are set aside, in the partitions that this
 	// gateway owns.
 	Parked(ctx context.Context, filter ParkedFilter) ([]ParkedCommand, error)

@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/evento-oss/evento/runtime"
 )
 
 // HTTPNeeds are the parts of the gateway that the HTTP face works with. All
@@ -43,6 +46,7 @@ type HTTPServer struct {
 	proxy    *http.Client // to owning gateways
 	metrics  http.Handler
 	stopping atomic.Bool
+	crowded  atomic.Pointer[map[runtime.AggregateID]struct{}] // told by other gateways
 	now      func() time.Time
 }
 
@@ -112,6 +116,11 @@ func (c HTTPConfig) AdvertiseOn(l HTTPListeners) string {
 // that of a listener that failed, or of a grace that ran out.
 func (s *HTTPServer) Run(ctx context.Context, l HTTPListeners) error {
 	public, internal := s.newServer(s.PublicHandler()), s.newServer(s.InternalHandler())
+	watch, unwatch := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watchCrowded(watch) })
+	defer watching.Wait()
+	defer unwatch()
 	failed := make(chan error, 2)
 	for _, x := range []struct {
 		server   *http.Server

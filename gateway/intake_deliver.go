@@ -106,6 +106,9 @@ func isUncertain(err error) bool {
 // append writes a message and turns what goes wrong into the problem that
 // tells the sender what to do. No success is answered without Kafka's.
 func (s *HTTPServer) append(ctx context.Context, m *runtime.Message) error {
+	if s.takesNoMore(m) {
+		return s.tooManyWaiting(m)
+	}
 	limit := s.config.AppendTimeout
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, fmt.Errorf("kafka did not acknowledge within %s", limit))
 	defer cancel()

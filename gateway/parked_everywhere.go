@@ -3,10 +3,8 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,11 +18,7 @@ import (
 // Which commands wait is known to the gateway that owns their partition alone,
 // so each is asked for its own and the lists are put together.
 
-const (
-	parkedInternalPath = "/internal/v1/parked"
-	parkedPeerTimeout  = 5 * time.Second
-	parkedPeerLimit    = 16 << 20 // bytes of one gateway's list
-)
+const parkedInternalPath = "/internal/v1/parked"
 
 // parkedEverywhere lists the waiting commands of all gateways, in the order of
 // their coordinates. A list without one gateway's would look complete, so it is
@@ -67,8 +61,6 @@ func (s *HTTPServer) parkedEverywhere(ctx context.Context, f ParkedFilter) ([]Pa
 
 // parkedAt asks another gateway for the waiting commands of its partitions.
 func (s *HTTPServer) parkedAt(ctx context.Context, address string, f ParkedFilter) ([]ParkedCommand, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, parkedPeerTimeout, fmt.Errorf("no answer within %s", parkedPeerTimeout))
-	defer cancel()
 	query := url.Values{"limit": {strconv.Itoa(f.Limit)}}
 	if f.Aggregate != "" {
 		query.Set("aggregate", string(f.Aggregate))
@@ -80,24 +72,9 @@ func (s *HTTPServer) parkedAt(ctx context.Context, address string, f ParkedFilte
 		query.Set("partition", strconv.FormatInt(int64(f.At.Partition), 10))
 		query.Set("offset", strconv.FormatInt(f.At.Offset, 10))
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+parkedInternalPath+"?"+query.Encode(), nil)
-	if err != nil {
-		return nil, err
-	}
-	s.signer.sign(r, nil)
-	answer, err := s.proxy.Do(r)
-	if err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %s", answer.Status)
-	}
 	var list []ParkedCommand
-	if err := json.NewDecoder(io.LimitReader(answer.Body, parkedPeerLimit)).Decode(&list); err != nil {
-		return nil, fmt.Errorf("its list cannot be read: %w", err)
-	}
-	return list, nil
+	err := s.askPeer(ctx, address, parkedInternalPath+"?"+query.Encode(), &list)
+	return list, err
 }
 
 // getParkedHere answers another gateway's parkedAt.

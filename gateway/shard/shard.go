@@ -282,6 +282,20 @@ func (s *Shard) Waiting(id runtime.AggregateID) int {
 	return agg.queue.len() + len(agg.tail)
 }
 
+// Crowded appends the aggregates to list that have at least limit commands
+// without outcome.
+func (s *Shard) Crowded(list []runtime.AggregateID, limit int) []runtime.AggregateID {
+	if len(s.entries) < limit {
+		return list
+	}
+	for id, agg := range s.aggregates {
+		if agg.queue.len()+len(agg.tail) >= limit {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
 type timer struct {
 	at  time.Time
 	agg *aggregate
