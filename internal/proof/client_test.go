@@ -103,17 +103,43 @@ func (g *gateway) outcome(c *command) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	status, problem, o, failure := roundTrip(r)
+	var status int
+	var problem, failure string
+	var o *outcome
+	askAgain(func() int {
+		status, problem, o, failure = roundTrip(r)
+		return status
+	})
 	if status != http.StatusOK {
 		return nil, fmt.Errorf("outcome of %s at %s: %d %s %s", c, g.name, status, problem, failure)
 	}
 	return o, nil
 }
 
+// askAgain repeats a question while it is answered 503: a partition may move at
+// any time (a member that was killed is missed when its session ends), and a
+// client that heeds Retry-After asks again.
+func askAgain(ask func() (status int)) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ask() == http.StatusServiceUnavailable && time.Now().Before(deadline); {
+		<-tick.C
+	}
+}
+
+// fetchOwned is fetch for what only the owner of an aggregate knows.
+func fetchOwned(url string) (body []byte, err error) {
+	askAgain(func() (status int) {
+		body, status, err = fetchStatus(url)
+		return status
+	})
+	return body, err
+}
+
 // state asks for the state of an aggregate, as JSON and as Avro, at the same version.
 func (g *gateway) state(entity string) (s stateAnswer, err error) {
 	at := g.url + "/v1/aggregates/" + url.PathEscape(entity)
-	text, err := fetch(at)
+	text, err := fetchOwned(at)
 	if err != nil {
 		return s, err
 	}
@@ -125,12 +151,16 @@ func (g *gateway) state(entity string) (s stateAnswer, err error) {
 		return s, err
 	}
 	r.Header.Set("Accept", "application/avro")
-	answer, err := client.Do(r)
-	if err != nil {
-		return s, err
-	}
-	if s.avro, err = readAll(answer); err != nil || answer.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("%s as Avro: %s: %v", at, answer.Status, err)
+	var answer *http.Response
+	askAgain(func() int {
+		if answer, err = client.Do(r); err != nil {
+			return 0
+		}
+		s.avro, err = readAll(answer)
+		return answer.StatusCode
+	})
+	if err != nil || answer.StatusCode != http.StatusOK {
+		return s, fmt.Errorf("%s as Avro: %v, %v", at, answer, err)
 	}
 	if tag := answer.Header.Get("Etag"); tag != fmt.Sprintf(`"%d"`, s.Version) {
 		return s, fmt.Errorf("%s: version %d as JSON and %s as Avro, though nobody writes", at, s.Version, tag)
@@ -154,7 +184,7 @@ type stateAnswer struct {
 func (g *gateway) events(entity string) ([]event, error) {
 	var all []event
 	for after := uint64(0); ; {
-		text, err := fetch(fmt.Sprintf("%s/v1/aggregates/%s/events?limit=1000&after=%d", g.url, url.PathEscape(entity), after))
+		text, err := fetchOwned(fmt.Sprintf("%s/v1/aggregates/%s/events?limit=1000&after=%d", g.url, url.PathEscape(entity), after))
 		if err != nil {
 			return nil, err
 		}

@@ -211,15 +211,20 @@ func (w *world) allOwned(gateways ...*gateway) error {
 
 // fetch gets a document; any status but 200 is an error.
 func fetch(url string) ([]byte, error) {
+	body, _, err := fetchStatus(url)
+	return body, err
+}
+
+func fetchStatus(url string) (body []byte, status int, err error) {
 	r, err := plainClient.Get(url)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	body, err := readAll(r)
+	body, err = readAll(r)
 	if err == nil && r.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %s: %s", url, r.Status, body)
 	}
-	return body, err
+	return body, r.StatusCode, err
 }
 
 // function is a function's process, which keeps its address when it is started again.
