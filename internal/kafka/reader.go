@@ -120,7 +120,14 @@ func (r *Reader) listOffset(ctx context.Context, topic string, partition int32, 
 		}
 		// The answer's keys hold other pointers to the topic's name.
 		for _, info := range result.ResultInfos {
-			if info.Error.Code() != ck.ErrNoError {
+			if code := info.Error.Code(); code != ck.ErrNoError {
+				if oldLeader(code) {
+					// The library asks with the leader epoch that it once heard of, and for
+					// an admin client nothing but this makes it hear of another (KIP-320).
+					if _, err := r.admin.GetMetadata(&topic, false, int(metadataRefresh.Milliseconds())); err != nil {
+						return err
+					}
+				}
 				return info.Error
 			}
 			offset = int64(info.Offset)
@@ -134,13 +141,23 @@ func (r *Reader) listOffset(ctx context.Context, topic string, partition int32, 
 	return offset, nil
 }
 
+// metadataRefresh is how long asking for the leader of a partition may take.
+const metadataRefresh = 5 * time.Second
+
+// oldLeader says whether a broker answers so about a partition whose leader, or
+// leader's epoch, has changed: after a broker was restarted, or was away for long.
+func oldLeader(c ck.ErrorCode) bool {
+	return c == ck.ErrFencedLeaderEpoch || c == ck.ErrUnknownLeaderEpoch || c == ck.ErrNotLeaderForPartition
+}
+
 // propagation is how long a topic that was just made may be unknown to a broker.
 const propagation = 5 * time.Second
 
 // maybeNew says whether a broker answers so about a partition that was just made:
-// it has not heard of it, it has not begun to lead it, or the client knows no leader yet.
+// it has not heard of it, it has not begun to lead it, or the client knows no leader,
+// or an old one.
 func maybeNew(c ck.ErrorCode) bool {
-	return c == ck.ErrUnknownTopicOrPart || c == ck.ErrNotLeaderForPartition || c == ck.ErrLeaderNotAvailable
+	return c == ck.ErrUnknownTopicOrPart || c == ck.ErrLeaderNotAvailable || oldLeader(c)
 }
 
 // untilKnown repeats a request for a topic that may be new to the broker asked.
