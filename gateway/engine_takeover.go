@@ -371,7 +371,7 @@ func (t *takeover) start(ctx context.Context) error {
 	}
 	t.aggregates = len(t.heads)
 	s := shard.New(time.Now(), shard.Config{
-		Partition: p.held.Partition, Term: uint64(p.held.Term), Commands: e.cfg.Topics.Commands(), CommandsID: e.cfg.CommandsID,
+		Partition: p.held.Partition, Commands: e.cfg.Topics.Commands(), CommandsID: e.cfg.CommandsID,
 		Installation: e.cfg.Installation, Platform: encodePlatform, Failure: e.failure, Foldable: e.cfg.Functions.Foldable,
 		Comparable: avro.ComparableHashes, Seed: uint64(p.held.Term),
 	}, r)

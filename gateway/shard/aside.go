@@ -59,7 +59,7 @@ func (s *Shard) restoreAside(now time.Time, a Aside) {
 	}
 	e := &entry{
 		cmd: a.Command, arrived: now, attempts: a.Attempts, held: a.State == Held, reason: a.Reason, function: a.Function,
-		aside: asideRecorded, asideOffset: a.RecordAt, suspect: a.Offset < s.suspect,
+		aside: asideRecorded, suspect: a.Offset < s.suspect,
 	}
 	s.asideLive[a.Offset] = a.RecordAt
 	s.enqueue(now, e)

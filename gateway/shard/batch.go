@@ -292,9 +292,9 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 	}
 	for _, p := range b.asides {
 		e := p.entry
-		e.aside, e.asideOffset = asideRecorded, offsets[p.index]
-		s.asideLive[e.cmd.Offset] = e.asideOffset
-		s.asideOrder.push(e.asideOffset, e.cmd.Offset)
+		e.aside = asideRecorded
+		s.asideLive[e.cmd.Offset] = offsets[p.index]
+		s.asideOrder.push(offsets[p.index], e.cmd.Offset)
 		s.offsets.finish(e.cmd.Offset)
 		switch {
 		case e.stage == finished:

@@ -48,10 +48,9 @@ type entry struct {
 	confirmed bool // its hash is known to be another command's: it is new
 
 	aside        asideStage
-	asideOffset  int64 // of its live record in the parked topic, in stage asideRecorded
-	asideChanged bool  // the record says something older than the entry
-	suspect      bool  // may have been in a call when the last owner died: the attempt is recorded first
-	announced    bool  // that attempt has been counted
+	asideChanged bool // the record says something older than the entry
+	suspect      bool // may have been in a call when the last owner died: the attempt is recorded first
+	announced    bool // that attempt has been counted
 }
 
 // whole says whether the state after the entry's result is known.

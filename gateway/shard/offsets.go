@@ -108,12 +108,11 @@ func (o *offsets) clone() *offsets {
 // lowest unfinished command, the finished ones above it, and where to begin to
 // read the set-aside records.
 type Position struct {
-	Offset     int64   // the lowest unfinished command; the committed offset itself
-	Done       []int64 // finished offsets above Offset, ascending
-	End        int64   // the offset after the last one that the writer had taken up
-	Aside      int64   // offset in the parked topic from which every live set-aside record is found
-	Clean      bool    // written by a graceful stop: nothing was in flight
-	CommandsID string  // id of the commands topic that the offsets are of
+	Offset int64   // the lowest unfinished command; the committed offset itself
+	Done   []int64 // finished offsets above Offset, ascending
+	End    int64   // the offset after the last one that the writer had taken up
+	Aside  int64   // offset in the parked topic from which every live set-aside record is found
+	Clean  bool    // written by a graceful stop: nothing was in flight
 }
 
 // ErrMetadata is returned for metadata that is not ours, damaged, or of another topic.
@@ -173,7 +172,7 @@ func ParsePosition(offset int64, metadata, topicID string) (Position, error) {
 	if err := errors.Join(err1, err2, err3); err != nil || length < 0 {
 		return bad("broken field")
 	}
-	p := Position{Offset: offset, End: offset + length, Aside: aside, Clean: parts[1] == "c", CommandsID: topicID}
+	p := Position{Offset: offset, End: offset + length, Aside: aside, Clean: parts[1] == "c"}
 	for at, finished := offset, false; len(runs) > 0; finished = !finished {
 		n, size := binary.Uvarint(runs)
 		if size <= 0 || n > uint64(p.End-at) {

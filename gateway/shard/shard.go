@@ -12,7 +12,6 @@ import (
 // for one term.
 type Config struct {
 	Partition    int32
-	Term         uint64 // the assignment; callers keep it to tell late answers of a former term
 	Commands     string // name of the commands topic
 	CommandsID   string // its topic id
 	Installation string
@@ -165,8 +164,8 @@ func (s *Shard) Record(now time.Time, c *Command) {
 		return
 	}
 	e := &entry{cmd: c, arrived: now, suspect: c.Offset < s.suspect}
-	if at, live := s.asideLive[c.Offset]; live {
-		e.aside, e.asideOffset = asideRecorded, at
+	if _, live := s.asideLive[c.Offset]; live {
+		e.aside = asideRecorded
 	}
 	s.arrivals = append(s.arrivals, e)
 	s.enqueue(now, e)

@@ -66,15 +66,6 @@ func Start(t testing.TB, opts ...kfake.Opt) *Kafka {
 	return k
 }
 
-// Real gives a test the real Kafka, and skips it where there is none.
-func Real(t testing.TB) *Kafka {
-	t.Helper()
-	if os.Getenv(Env) == "" {
-		t.Skipf("needs a real Kafka: run it by scripts/with-real, or set %s", Env)
-	}
-	return Start(t)
-}
-
 // Embedded gives a test the embedded Kafka, for what only that can be made to
 // do, and skips it where the environment names a real one.
 func Embedded(t testing.TB, opts ...kfake.Opt) *Kafka {
