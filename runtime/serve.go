@@ -97,10 +97,10 @@ func ServeOn(ctx context.Context, listener net.Listener, f *Function, config Con
 	h.Protocols.SetHTTP1(true)
 	h.Protocols.SetUnencryptedHTTP2(true)
 
+	unlock := lock(config.LockFile, log) // before the first call, so that whoever is served finds it
+	defer unlock()
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(listener) }()
-	unlock := lock(config.LockFile, log)
-	defer unlock()
 	log.Info("serving", "address", listener.Addr().String(), "signed", len(config.Keys) > 0, "built", string(server.built), "image", config.Image)
 
 	select {
