@@ -38,6 +38,7 @@ lint: tools ## gofmt and go vet
 	@unformatted=$$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 -r gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
 	go vet $(GOFLAGS_P) $(PACKAGES)
+	go -C examples/consumers vet $(PACKAGES)
 
 .PHONY: check
 check: lint test ## what must be green before a commit
