@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/evento-oss/evento/internal/avro"
+	"github.com/evento-oss/evento/internal/leaktest"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -79,7 +80,7 @@ func TestReadinessTellsTheTruth(t *testing.T) {
 // TestStopping runs the whole face on real listeners and stops it while a
 // client waits.
 func TestStopping(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.None(t, goleak.IgnoreCurrent())
 	registry := prometheus.NewRegistry()
 	config := HTTPConfig{Installation: "test", Listen: "127.0.0.1:0", Internal: "127.0.0.1:0"}
 	listeners, err := ListenHTTP(t.Context(), config)

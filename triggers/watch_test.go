@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/evento-oss/evento/internal/leaktest"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -49,7 +50,7 @@ func watch(t *testing.T, w Watcher, paths ...string) *watched {
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		goleak.VerifyNone(t, leaked)
+		leaktest.None(t, leaked)
 	})
 	return &watched{Router: r, t: t, logs: logs}
 }
@@ -402,7 +403,7 @@ func TestWatchFails(t *testing.T) {
 	if err := r.Run(t.Context()); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	goleak.VerifyNone(t, leaked)
+	leaktest.None(t, leaked)
 }
 
 type deaf struct{ fixed }

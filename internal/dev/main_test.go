@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/evento-oss/evento/internal/leaktest"
 )
 
 // The test program is `evento dev`, with a gateway that does nothing, when it is called as such.
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func devMain(args []string) error {
