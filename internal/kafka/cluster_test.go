@@ -19,7 +19,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // soon is a context for one step of a test: long enough for a busy machine.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

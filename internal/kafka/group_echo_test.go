@@ -56,7 +56,7 @@ func newEcho(t testing.TB, c echoConfig) *echo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.txns, err = NewTransactor(TransactorConfig{Client: c.writer, Group: e.group, Watchdog: 5 * time.Second, TransactionTimeout: 20 * time.Second, Log: testLog(t)}); err != nil {
+	if e.txns, err = NewTransactor(TransactorConfig{Client: c.writer, Group: e.group, Watchdog: 10 * time.Second, TransactionTimeout: 20 * time.Second, Log: testLog(t)}); err != nil {
 		t.Fatal(err)
 	}
 	if e.look, err = NewTakeover(c.writer, c.group, c.in, testLog(t)); err != nil {
@@ -105,7 +105,7 @@ func (e *echo) join(n int) map[int32]Held {
 func (e *echo) holding(n int) map[int32]Held {
 	e.t.Helper()
 	held := make(map[int32]Held)
-	kafkatest.Wait(e.t, 30*time.Second, func() error {
+	kafkatest.Wait(e.t, time.Minute, func() error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if len(e.held) != n {
@@ -227,7 +227,7 @@ func echoTxn(out string, fetched []Fetched) Txn {
 
 // close stops as a process does that was asked to.
 func (e *echo) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := e.group.Close(ctx); err != nil {
 		e.t.Logf("close group: %v", err)
@@ -294,7 +294,7 @@ func waitEcho(t testing.TB, k *kafkatest.Kafka, group, in string, partitions, n 
 	for i := range all {
 		all[i] = int32(i)
 	}
-	kafkatest.Wait(t, 60*time.Second, func() error {
+	kafkatest.Wait(t, 2*time.Minute, func() error {
 		stable, err := look.StableOffsets(t.Context(), all)
 		if err != nil {
 			return err

@@ -13,6 +13,10 @@ import (
 	"github.com/evento-oss/evento/internal/kafkatest"
 )
 
+// silence is the session of a member that a test lets fall silent: short, for the
+// test waits for its end, and long enough for heartbeats of a busy machine before.
+const silence = 3 * time.Second
+
 // Members come, go and come back while transactions run: whatever moves between
 // them, each input stands in the output once.
 func TestRebalanceKeepsEachOnce(t *testing.T) {
@@ -60,7 +64,7 @@ func TestProcessHeldStillKeepsEachOnce(t *testing.T) {
 	in, out, group := k.Topic(t, "in", partitions), k.Topic(t, "out", partitions), k.Group("echo")
 	wire := kafkatest.NewWire()
 	broken := append(k.Opts(), wire.Opt())
-	a := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:1", member: broken, writer: broken, session: 1500 * time.Millisecond})
+	a := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:1", member: broken, writer: broken, session: silence})
 	a.run()
 	defer a.close()
 	fill(t, k, in, partitions, 0, n/2)
@@ -68,7 +72,7 @@ func TestProcessHeldStillKeepsEachOnce(t *testing.T) {
 	wire.Freeze()
 	defer wire.Thaw()
 
-	b := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:2", member: k.Opts(), writer: k.Opts(), session: 1500 * time.Millisecond})
+	b := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:2", member: k.Opts(), writer: k.Opts()})
 	b.run()
 	defer b.close()
 	fill(t, k, in, partitions, n/2, n/2)
@@ -90,7 +94,7 @@ func TestLateCommitOfALostMemberIsRefused(t *testing.T) {
 	k := kafkatest.Start(t)
 	in, out, group := k.Topic(t, "in", 1), k.Topic(t, "out", 1), k.Group("echo")
 	wire := kafkatest.NewWire()
-	a := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:1", member: append(k.Opts(), wire.Opt()), writer: k.Opts(), session: 1500 * time.Millisecond})
+	a := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:1", member: append(k.Opts(), wire.Opt()), writer: k.Opts(), session: silence})
 	defer a.close()
 	h := a.join(1)[0]
 	first := a.txns.Commit(t.Context(), oneRecord(out, h, 1, "mine"))
@@ -100,7 +104,7 @@ func TestLateCommitOfALostMemberIsRefused(t *testing.T) {
 	wire.Freeze()
 	defer wire.Thaw()
 
-	b := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:2", member: k.Opts(), writer: k.Opts(), session: 1500 * time.Millisecond})
+	b := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:2", member: k.Opts(), writer: k.Opts()})
 	defer b.close()
 	hb := b.join(1)[0]
 	if !a.group.Holds(h) {
@@ -323,7 +327,7 @@ func TestPollEndsWithItsContextAndWithTheGroup(t *testing.T) {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("poll after close: %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("poll goes on after close")
 	}
 	if r := e.txns.Commit(t.Context(), oneRecord(out, h, 1, "x")); r.Outcome != Aborted || !errors.Is(r.Err, ErrClosed) {
@@ -354,7 +358,7 @@ func TestCloseWithoutKafka(t *testing.T) {
 		t.Errorf("close of the transactor: %v", err)
 	}
 	e.look.Close()
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if err := e.group.Close(ctx); err != nil {
@@ -375,7 +379,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	fill(t, k, in, 2, 0, 20)
 	waitEcho(t, k, e.group.cfg.Group, in, 2, 20)
 	e.close()
-	kafkatest.Wait(t, 20*time.Second, func() error {
+	kafkatest.Wait(t, time.Minute, func() error {
 		return goleak.Find(before, ours, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).read"),
 			goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).write"))
 	})
@@ -383,7 +387,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 
 func poll(t testing.TB, g *Group) ([]Fetched, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	fetched, err := g.Poll(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -198,7 +198,7 @@ func TestPointsBelowTheLogAreNotThere(t *testing.T) {
 	if err := cluster.DeleteRecords("t", 0, 2); err != nil {
 		t.Fatal(err)
 	}
-	r := l.reader(10 * time.Second)
+	r := l.reader(20 * time.Second)
 	got, err := r.Points(soon(t), "t", 0, []int64{0, 1, 2, 3})
 	if err != nil || len(got) != 2 || got[0].Offset != 2 || got[1].Offset != 3 {
 		t.Errorf("got %v, %v, want the records 2 and 3", got, err)

@@ -85,7 +85,7 @@ func TestTakeoverEndsTheTransactionOfADeadWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	if err := e.look.Scan(ctx, e.out, 0, 0, w.High, 10*time.Second, func(r Record) error {
+	if err := e.look.Scan(ctx, e.out, 0, 0, w.High, 20*time.Second, func(r Record) error {
 		got = append(got, string(r.Value))
 		return nil
 	}); err != nil {
@@ -141,7 +141,7 @@ func TestScanGoesFromToAndStops(t *testing.T) {
 	}
 	w := waitStable(t, e, 40)
 	scan := func(from, to int64, do func(Record) error) (offsets []int64, err error) {
-		err = e.look.Scan(ctx, e.out, 0, from, to, 5*time.Second, func(r Record) error {
+		err = e.look.Scan(ctx, e.out, 0, from, to, 20*time.Second, func(r Record) error {
 			offsets = append(offsets, r.Offset)
 			return do(r)
 		})
@@ -182,7 +182,7 @@ func TestScanPassesAbortedRecordsAtTheEnd(t *testing.T) {
 		}
 	}
 	w := waitStable(t, e, 6)
-	if err := e.look.Scan(ctx, e.out, 0, 0, w.High, 5*time.Second, func(r Record) error {
+	if err := e.look.Scan(ctx, e.out, 0, 0, w.High, 20*time.Second, func(r Record) error {
 		return fmt.Errorf("showed %q", r.Value)
 	}); err != nil {
 		t.Error(err)
