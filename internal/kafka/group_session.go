@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -66,9 +67,18 @@ func (g *Group) replace(s *session) {
 	g.changed = make(chan struct{})
 	g.mu.Unlock()
 	if old != nil {
-		old.end()
-		old.reader.Close()
+		old.close()
 	}
+}
+
+// close ends the session; nobody starts partitions in it any more. What it was
+// to read is taken from the client first: a partition that was started a moment
+// ago is taken up when the client has asked for its leader, and one that is
+// taken up while the client closes is fetched with what Close has in its hands.
+func (s *session) close() {
+	s.end()
+	s.reader.RemoveConsumePartitions(map[string][]int32{s.topic: slices.Collect(maps.Keys(s.terms))})
+	s.reader.Close()
 }
 
 // Poll waits for records and returns those of one or more partitions, in the

@@ -385,6 +385,40 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	})
 }
 
+// A partition is started in the moment in which the assignment ends: for the race detector.
+func TestAssignmentEndsWhileReadingStarts(t *testing.T) {
+	t.Parallel()
+	const partitions = 40
+	k := kafkatest.Start(t)
+	in, out := k.Topic(t, "in", partitions), k.Topic(t, "out", 1)
+	fill(t, k, in, partitions, 0, partitions)
+	e := newEcho(t, echoConfig{in: in, out: out, group: k.Group("echo"), address: "127.0.0.1:1", member: k.Opts(), writer: k.Opts()})
+	defer e.close()
+	var held []Held
+	for p := range int32(partitions) {
+		held = append(held, Held{Partition: p, Term: 1})
+	}
+	for range 50 {
+		s, err := newSession(e.group, held)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.group.replace(s)
+		if err := e.group.Start(held[0], 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := poll(t, e.group); err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range held[1:] {
+			if err := e.group.Start(h, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.group.replace(nil)
+	}
+}
+
 func poll(t testing.TB, g *Group) ([]Fetched, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
