@@ -273,6 +273,7 @@ func (e *Engine) outcome(ctx context.Context, id runtime.AggregateID, key runtim
 		e.with(p, func(_ time.Time, s *shard.Shard) {
 			if w, ok := s.InFlight(id, key); ok {
 				pending = outcomeOf(w.Command, w.Outcome)
+				pending.At = runtime.Coordinates{Topic: e.cfg.Topics.Commands(), Partition: p.held.Partition, Offset: w.Command.Offset}
 			}
 		})
 	}
@@ -298,6 +299,7 @@ func (e *Engine) outcome(ctx context.Context, id runtime.AggregateID, key runtim
 	}
 	m := records[0].Message
 	out := outcomeOf(&shard.Command{Message: &runtime.Message{ID: m.CausationID, Subject: m.Subject}}, e.recordedOutcome(records))
+	out.At = m.Cause
 	if cause, err := e.cfg.Reader.Points(ctx, m.Cause.Topic, m.Cause.Partition, []int64{m.Cause.Offset}); err == nil && len(cause) == 1 {
 		if command, err := kafka.ParseRecord(&cause[0]); err == nil && command.Key() == key {
 			out.Source, out.Type, out.Entity = command.Source, command.Type, command.Subject

@@ -168,6 +168,7 @@ type gateway struct {
 	admin        *kafka.Admin
 	producer     *kafka.Producer
 	reader       *kafka.Reader
+	queries      *kafka.Reader // what people ask for must not hold up what the engine reads
 	takeover     *kafka.Takeover
 	installation kafka.Installation
 	cluster      string
@@ -200,6 +201,9 @@ func (g *gateway) openKafka(ctx context.Context) (err error) {
 	if g.reader, err = kafka.NewReader(kafka.ReaderConfig{Settings: g.Kafka, Log: g.Log}); err != nil {
 		return err
 	}
+	if g.queries, err = kafka.NewReader(kafka.ReaderConfig{Settings: g.Kafka, Log: g.Log}); err != nil {
+		return err
+	}
 	start, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("kafka at %s was not reached within 1m", g.Kafka.Get("bootstrap.servers")))
 	defer cancel()
 	if g.cluster, err = g.admin.ClusterID(start); err != nil {
@@ -230,6 +234,9 @@ func (g *gateway) closeKafka() error {
 	}
 	if g.takeover != nil {
 		g.takeover.Close()
+	}
+	if g.queries != nil {
+		g.queries.Close()
 	}
 	if g.reader != nil {
 		g.reader.Close()
@@ -337,6 +344,10 @@ func (g *gateway) build() (err error) {
 	g.http, err = NewHTTPServer(g.HTTP, HTTPNeeds{
 		Appender: g.engine, Reader: g.engine, Schemas: CatalogueSchemas{g.catalogue}, Readiness: g.engine, Waiters: waiters,
 		Metrics: metrics, Gatherer: g.registerer, Log: g.Log, Registrar: g.registry, Triggers: g.routes,
+		Causes: NewCauses(CausesConfig{
+			Topics: g.Topics, Partitions: g.installation.Partitions, Reader: g.queries,
+			Known: g.known, Hash: g.catalogue.CanonicalHash, Log: g.Log,
+		}),
 	})
 	return err
 }
@@ -345,6 +356,12 @@ func (g *gateway) build() (err error) {
 func (g *gateway) aggregateOf(id runtime.AggregateID) string {
 	name, _ := g.catalogue.ByPrefix(id.Prefix())
 	return name
+}
+
+// known says whether a type of aggregate is registered.
+func (g *gateway) known(aggregate string) bool {
+	_, ok := g.catalogue.Aggregate(aggregate)
+	return ok
 }
 
 // caller makes the client for functions behind these certificate authorities.

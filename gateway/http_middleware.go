@@ -81,6 +81,7 @@ func (s *HTTPServer) InternalHandler() http.Handler {
 	routes := []httpRoute{
 		{method: "POST", path: outcomePostPath, handle: (*HTTPServer).postOutcomes},
 		{method: "GET", path: parkedInternalPath, params: []string{"aggregate", "status", "limit", "partition", "offset"}, handle: (*HTTPServer).getParkedHere},
+		{method: "GET", path: locatePath, handle: (*HTTPServer).getPlacesHere},
 		{method: "GET", path: crowdedPath, handle: (*HTTPServer).getCrowdedHere},
 	}
 	for _, t := range httpRoutes() {

@@ -131,6 +131,10 @@ type Outcome struct {
 	Reason   string     // for people: why it is rejected, parked, held or retried
 	Attempts int        // calls so far; retrying, held and parked
 	NextTry  time.Time  // retrying and held; zero when it is being tried
+
+	// At is where the command stands in the commands topic; zero when not known.
+	// Only [Reader.Outcome] tells it.
+	At runtime.Coordinates
 }
 
 // ParkedFilter narrows a list of parked commands. Zero fields do not narrow.

@@ -33,6 +33,9 @@ func httpRoutes() []httpRoute {
 		{method: "GET", path: "/v1/aggregates/{entity}/events", owned: true, params: []string{"after", "limit"}, handle: (*HTTPServer).getEvents},
 		{method: "GET", path: "/v1/aggregates/{entity}/commands/{id}", owned: true, params: []string{"source"}, handle: (*HTTPServer).getCommand},
 
+		{method: "GET", path: "/v1/causes/{topic}/{partition}/{offset}", params: []string{"limit"}, handle: (*HTTPServer).getCauses},
+		{method: "GET", path: "/v1/causes/{entity}/{id}", params: []string{"source", "limit"}, handle: (*HTTPServer).getCausesOf},
+
 		{method: "GET", path: "/v1/parked", admin: true, params: []string{"aggregate", "status", "limit"}, handle: (*HTTPServer).getParked},
 		{method: "POST", path: "/v1/parked/{partition}/{offset}/retry", admin: true, handle: (*HTTPServer).postParkedRetry},
 		{method: "POST", path: "/v1/parked/{partition}/{offset}/drop", admin: true, handle: (*HTTPServer).postParkedDrop},

@@ -18,7 +18,7 @@ import (
 )
 
 // HTTPNeeds are the parts of the gateway that the HTTP face works with. All
-// are required but Registrar and Triggers, without which their routes answer 503.
+// are required but Registrar, Triggers and Causes, without which their routes answer 503.
 type HTTPNeeds struct {
 	Appender  Appender
 	Reader    Reader
@@ -31,6 +31,7 @@ type HTTPNeeds struct {
 
 	Registrar SchemaRegistrar
 	Triggers  TriggerLister
+	Causes    *Causes
 }
 
 // HTTPServer is the HTTP face of a gateway: intake, queries and operation on

@@ -41,6 +41,8 @@ var (
 	problemNoCommand        = problemKind{"command-not-found", http.StatusNotFound, "The aggregate has seen no such command"}
 	problemNoSchema         = problemKind{"schema-not-found", http.StatusNotFound, "The type or version is not registered"}
 	problemNoParked         = problemKind{"parked-not-found", http.StatusNotFound, "No command is set aside at these coordinates"}
+	problemNoMessage        = problemKind{"message-not-found", http.StatusNotFound, "No committed message stands there"}
+	problemNoCause          = problemKind{"cause-not-found", http.StatusNotFound, "The cause of a message cannot be found"}
 	problemMethod           = problemKind{"method-not-allowed", http.StatusMethodNotAllowed, "The path does not take this method"}
 	problemNotAcceptable    = problemKind{"not-acceptable", http.StatusNotAcceptable, "The answer has none of the accepted types"}
 	problemConflict         = problemKind{"id-reused", http.StatusConflict, "The id was used for another type, target or value"}
@@ -56,6 +58,7 @@ var (
 	problemBatch            = problemKind{"invalid-batch", http.StatusUnprocessableEntity, "Items of the batch are wrong; nothing was accepted"}
 	problemTooManyWaiting   = problemKind{"too-many-waiting", http.StatusTooManyRequests, "Too many commands of the aggregate are waiting"}
 	problemInternal         = problemKind{"internal", http.StatusInternalServerError, "The gateway failed"}
+	problemCauseLoop        = problemKind{"cause-loop", http.StatusInternalServerError, "The chain of causes runs in a circle"}
 	problemUnavailable      = problemKind{"unavailable", http.StatusServiceUnavailable, "The gateway cannot do this at the moment"}
 	problemOverloaded       = problemKind{"overloaded", http.StatusServiceUnavailable, "The gateway is at its limit"}
 	problemKafkaAway        = problemKind{"kafka-away", http.StatusServiceUnavailable, "Kafka is away; nothing was accepted"}

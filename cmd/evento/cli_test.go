@@ -264,6 +264,11 @@ func TestUsage(t *testing.T) {
 		"get":                                                         "give the entity",
 		"get x":                                                       "type:id",
 		"events checking:1 --limit -1":                                "--limit",
+		"cause":                                                       "evento cause checking:54321-90 deposit-2",
+		"cause checking:1":                                            "evento cause checking:1 deposit-2",
+		"cause a/b/c":                                                 "not a number",
+		"cause a/1/2 --source x":                                      "--source",
+		"cause x y":                                                   "type:id",
 		"parked nonsense":                                             "nonsense",
 		"parked drop a/1/2":                                           "--reason",
 		"parked retry 12":                                             "topic/partition/offset",
@@ -285,7 +290,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestHelpOfEverything(t *testing.T) {
-	for _, line := range []string{"", "send", "get", "events", "parked", "parked list", "parked retry", "parked drop", "schema", "schema list", "schema check", "schema register", "bench", "dev"} {
+	for _, line := range []string{"", "send", "get", "events", "cause", "parked", "parked list", "parked retry", "parked drop", "schema", "schema list", "schema check", "schema register", "bench", "dev"} {
 		code, out, errs := evento(t, "", append(strings.Fields(line), "--help")...)
 		if code != exitOK || errs != "" {
 			t.Errorf("%s: code %d, %s", line, code, errs)

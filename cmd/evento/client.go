@@ -173,8 +173,9 @@ type problem struct {
 	Detail string `json:"detail"`
 
 	retryAfter string
-	id         string   // of the command, where the problem names it
-	more       []string // further members, a line or more each
+	id         string            // of the command, where the problem names it
+	more       []string          // further members, a line or more each
+	links      []json.RawMessage // of a chain of causes: what was found
 }
 
 func readProblem(resp *http.Response, text []byte) *problem {
@@ -193,6 +194,10 @@ func readProblem(resp *http.Response, text []byte) *problem {
 		switch name {
 		case "type", "title", "status", "detail", "instance":
 		case "outcome": // of the command that the id belongs to; `evento get --command` shows it
+		case "links":
+			found := linkList{}
+			_ = json.Unmarshal(text, &found) // the problem is shown in any case
+			p.links = found.Links
 		case "id":
 			p.id, _ = v.(string)
 		default:

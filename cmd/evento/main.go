@@ -93,7 +93,7 @@ it needs is away, try again.`,
 		}
 	}
 	add("run", devCommand(runGateway), gatewayCommand())
-	add("use", sendCommand(&g), getCommand(&g), eventsCommand(&g), parkedCommand(&g), schemaCommand(&g))
+	add("use", sendCommand(&g), getCommand(&g), eventsCommand(&g), causeCommand(&g), parkedCommand(&g), schemaCommand(&g))
 	add("build", generateCommand(), benchCommand(&g))
 	return root
 }
