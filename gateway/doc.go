@@ -14,7 +14,11 @@
 //     client be told 202. A crash before the answer: the client does not know, sends
 //     the command again with the same id, and it is a repeat.
 //  3. Feed (engine_feed.go), on the poll goroutine of the gateway that owns the
-//     partition. The record goes to the partition's [shard.Shard]. From here on, until
+//     partition. The record goes to the partition's [shard.Shard]. A record whose
+//     schema has not been read yet makes its partition wait, and no other: a goroutine
+//     of that partition feeds the rest. One that stands in the wrong partition is
+//     written to its own (engine_strays.go) while its partition goes on; where Kafka
+//     does not take it there, it is set aside, shown, and tried again. From here on, until
 //     step 8, a crash loses only work: the committed position still stands before
 //     the command, or its set-aside record does, and the next owner begins again.
 //  4. Load (engine_load.go), a goroutine for each aggregate that is not in memory:

@@ -90,10 +90,13 @@ type partition struct {
 	closing   bool // no further batch is taken
 	open      bool // a batch is in a transaction
 	idle      *sync.Cond
-	solo      bool          // its next batch goes alone: the last one aborted
-	soloPause time.Duration // how long it sat out the last time
-	soloNext  time.Time     // when it may go again
-	paused    bool
+	solo      bool           // its next batch goes alone: the last one aborted
+	soloPause time.Duration  // how long it sat out the last time
+	soloNext  time.Time      // when it may go again
+	paused    bool           // its fetching
+	waits     bool           // a record cannot be understood yet; feedBehind feeds it and what follows
+	behind    []kafka.Record // what follows, as far as it was fetched
+	strays    chan struct{}  // news for the goroutine that forwards; nil while there is none
 	readers   map[uint64]chan shard.Reply
 	last      map[string]lastRecord // by events topic: the last record there is
 }
@@ -229,7 +232,7 @@ func (p *partition) leave(why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closing = true
-	p.shard = nil
+	p.shard, p.behind = nil, nil
 	for token, reply := range p.readers {
 		delete(p.readers, token)
 		close(reply)
@@ -298,27 +301,30 @@ func (e *Engine) tick() {
 		for _, p := range e.list() {
 			e.with(p, func(now time.Time, s *shard.Shard) {
 				s.Tick(now)
-				e.pressure(p, s)
+				e.pressure(p)
 			})
 		}
 	}
 }
 
-// pressure pauses the reading of a partition that has too much in memory. It
-// is called with the partition's lock held.
-func (e *Engine) pressure(p *partition, s *shard.Shard) {
-	unfinished, aside := s.Backlog()
-	waiting := unfinished - aside
-	var err error
-	switch {
-	case !p.paused && waiting > e.cfg.MaxBacklog:
-		err = e.group.Pause(p.held)
-		p.paused = true
-	case p.paused && waiting < e.cfg.MaxBacklog/2:
-		err = e.group.Resume(p.held)
-		p.paused = false
+// pressure pauses the reading of a partition that has too much in memory, or
+// that waits at a record. It is called with the partition's lock held.
+func (e *Engine) pressure(p *partition) {
+	if p.shard == nil {
+		return
 	}
-	if err != nil && !errors.Is(err, kafka.ErrStaleTerm) {
+	unfinished, aside := p.shard.Backlog()
+	waiting := unfinished - aside
+	full := p.waits || waiting > e.cfg.MaxBacklog || p.paused && waiting >= e.cfg.MaxBacklog/2
+	if full == p.paused {
+		return
+	}
+	p.paused = full
+	do := e.group.Resume
+	if full {
+		do = e.group.Pause
+	}
+	if err := do(p.held); err != nil && !errors.Is(err, kafka.ErrStaleTerm) {
 		e.cfg.Log.Warn("could not pause or resume a partition", "partition", p.held.Partition, "err", err)
 	}
 }

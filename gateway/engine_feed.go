@@ -54,9 +54,9 @@ func (e *Engine) readAgain(err error) bool {
 	if p := e.partNumber(failed.Partition); p != nil && p.held == failed.Held {
 		e.work.Go(func() {
 			if sleep(p.ctx, readAgainAfter) {
-				e.with(p, func(_ time.Time, s *shard.Shard) {
+				e.with(p, func(time.Time, *shard.Shard) {
 					p.paused = true // so that it is read on when there is room for it
-					e.pressure(p, s)
+					e.pressure(p)
 				})
 			}
 		})
@@ -64,63 +64,129 @@ func (e *Engine) readAgain(err error) bool {
 	return true
 }
 
+// feed takes what was read of one partition. Only that partition waits when a
+// record of it cannot be understood yet: the rest of it is left to a goroutine of
+// its own, and its fetching pauses, so that no more than one fetch is in memory.
 func (e *Engine) feed(f kafka.Fetched) {
 	p := e.partNumber(f.Partition)
 	if p == nil || p.held != f.Held {
 		return
 	}
-	type fed struct {
-		offset  int64
-		command *shard.Command
+	p.mu.Lock()
+	waits := p.waits
+	if waits {
+		p.behind = append(p.behind, f.Records...) // was in the same fetch
 	}
-	list := make([]fed, 0, len(f.Records))
-	for i := range f.Records {
-		r := &f.Records[i]
-		c, err := e.knownCommand(p, r)
-		if p.ctx.Err() != nil {
-			return
+	p.mu.Unlock()
+	if waits {
+		return
+	}
+	left := e.takeUp(p, nil, f.Records)
+	if len(left) == 0 {
+		return
+	}
+	p.mu.Lock()
+	p.waits, p.behind = true, left
+	e.pressure(p)
+	p.mu.Unlock()
+	e.work.Go(func() { e.feedBehind(p) })
+}
+
+// fed is a record that its shard can be told about.
+type fed struct {
+	offset  int64
+	command *shard.Command // nil: there is nothing in it for anybody
+	stray   bool           // stands in the wrong partition
+}
+
+// takeUp gives first, if there is one, and then the records to the partition's
+// shard, up to the first one whose schema is not known here. It returns that one
+// and those behind it.
+func (e *Engine) takeUp(p *partition, first *fed, records []kafka.Record) []kafka.Record {
+	list := make([]fed, 0, len(records)+1)
+	if first != nil {
+		list = append(list, *first)
+	}
+	strays := false
+	n := 0
+	for ; n < len(records); n++ {
+		c, err := e.command(&records[n])
+		if errors.Is(err, errUnknownSchema) {
+			break
 		}
-		if err != nil {
-			// Intake writes only what can be read; this is somebody else's, and
-			// there is nobody to answer.
-			e.cfg.Metrics.unreadable.Inc()
-			e.cfg.Log.Error("record of the commands topic cannot be read; it is left out", "partition", f.Partition, "offset", r.Offset, "err", err)
-		}
-		if c != nil && kafka.Partition(string(c.Message.Aggregate()), e.cfg.Partitions) != f.Partition {
-			if !e.forward(p, c, r) {
-				return
-			}
-			c = nil
-		}
-		list = append(list, fed{r.Offset, c})
+		list = append(list, e.judge(&records[n], c, err))
 	}
 	e.with(p, func(now time.Time, s *shard.Shard) {
-		for _, item := range list {
-			if item.command == nil {
-				s.Skip(item.offset)
-				continue
-			}
-			s.Record(now, item.command)
+		if p.closing {
+			return // the next owner reads them again
 		}
-		e.pressure(p, s)
+		for _, item := range list {
+			switch {
+			case item.command == nil:
+				s.Skip(item.offset)
+			case item.stray:
+				s.Stray(now, item.command)
+				strays = true
+			default:
+				s.Record(now, item.command)
+			}
+		}
+		e.pressure(p)
 	})
+	if strays {
+		e.forwardStrays(p)
+	}
+	return records[n:]
+}
+
+// judge says what to do with a record that was read, or never will be.
+func (e *Engine) judge(r *kafka.Record, c *shard.Command, err error) fed {
+	if err != nil {
+		// Intake writes only what can be read; this is somebody else's, and there
+		// is nobody to answer.
+		e.cfg.Metrics.unreadable.Inc()
+		e.cfg.Log.Error("record of the commands topic cannot be read; it is left out", "partition", r.Partition, "offset", r.Offset, "err", err)
+		return fed{offset: r.Offset}
+	}
+	return fed{offset: r.Offset, command: c, stray: e.misplaced(c, r.Partition)}
+}
+
+// feedBehind feeds what waits behind a record whose schema is not known yet, in
+// its order, until nothing is left or the partition is given up.
+func (e *Engine) feedBehind(p *partition) {
+	for {
+		p.mu.Lock()
+		left := p.behind
+		p.behind = nil
+		if p.waits = len(left) > 0 && p.ctx.Err() == nil; !p.waits {
+			e.pressure(p)
+			p.mu.Unlock()
+			return
+		}
+		p.mu.Unlock()
+		for len(left) > 0 && p.ctx.Err() == nil {
+			r := &left[0]
+			c, err := e.awaitCommand(p, r)
+			if p.ctx.Err() != nil {
+				break
+			}
+			first := e.judge(r, c, err)
+			left = e.takeUp(p, &first, left[1:])
+		}
+	}
 }
 
 // errUnknownSchema is wrapped when a record needs a schema that this gateway
 // has not read.
 var errUnknownSchema = errors.New("schema is not registered")
 
-// knownCommand reads a record. When it needs a schema that is not known here,
-// the schemas topic is read up to its end first: what an intake accepted had
+// awaitCommand reads a record that needs a schema that is not known here: the
+// schemas topic is read up to its end first, for what an intake accepted had
 // been registered before. When the registration is there and this gateway cannot
 // use it, a newer one has accepted the command, and must work it off: leaving it
-// out would lose it, so reading stops until the partition moves.
-func (e *Engine) knownCommand(p *partition, r *kafka.Record) (*shard.Command, error) {
+// out would lose it, so the partition waits until it moves.
+func (e *Engine) awaitCommand(p *partition, r *kafka.Record) (*shard.Command, error) {
 	for {
-		c, err := e.command(r)
-		if !errors.Is(err, errUnknownSchema) {
-			return c, err
-		}
 		wait := 200 * time.Millisecond
 		if behind := e.cfg.Schemas.CatchUp(p.ctx); behind == nil {
 			c, err := e.command(r)
@@ -128,7 +194,7 @@ func (e *Engine) knownCommand(p *partition, r *kafka.Record) (*shard.Command, er
 				return c, err
 			}
 			wait = 5 * time.Second
-			e.cfg.Log.Error("a command needs a schema that this gateway cannot use; it must be of the version of the newest one", "partition", r.Partition, "offset", r.Offset, "err", err)
+			e.cfg.Log.Error("a command needs a schema that this gateway cannot use; it must be of the version of the newest one. The partition waits", "partition", r.Partition, "offset", r.Offset, "err", err)
 		}
 		if !sleep(p.ctx, wait) {
 			return nil, context.Cause(p.ctx)
@@ -139,26 +205,6 @@ func (e *Engine) knownCommand(p *partition, r *kafka.Record) (*shard.Command, er
 func (e *Engine) beyond(r *kafka.Record) bool {
 	m, err := kafka.ParseRecord(r)
 	return err == nil && e.cfg.Schemas.Beyond(m.Type.Namespace())
-}
-
-// forward writes a record that stands in the wrong partition to its own. It
-// returns false when the partition is given up meanwhile; then the next owner
-// does it, and the twin is a repeat.
-func (e *Engine) forward(p *partition, c *shard.Command, r *kafka.Record) bool {
-	e.cfg.Log.Warn("command stands in the wrong partition; it is forwarded: its producer does not partition by murmur2 of the key",
-		"partition", r.Partition, "offset", r.Offset, "entity", string(c.Message.Subject))
-	for {
-		ctx, cancel := context.WithTimeoutCause(p.ctx, 30*time.Second, errors.New("forwarding took more than 30s"))
-		_, err := e.cfg.Producer.Produce(ctx, e.commandRecord(c.Message))
-		cancel()
-		if err == nil {
-			return true
-		}
-		e.cfg.Log.Warn("could not forward a command; trying again", "partition", r.Partition, "offset", r.Offset, "err", err)
-		if !sleep(p.ctx, time.Second) {
-			return false
-		}
-	}
 }
 
 // commandRecord is the record of a message for the commands topic.

@@ -325,7 +325,7 @@ func (e *Engine) Parked(_ context.Context, f ParkedFilter) ([]ParkedCommand, err
 			c := ParkedCommand{
 				At:        runtime.Coordinates{Topic: e.cfg.Topics.Commands(), Partition: p.held.Partition, Offset: w.Command.Offset},
 				Aggregate: m.Aggregate(), Entity: m.Subject, Command: m.ID, Source: m.Source, Type: m.Type,
-				Status: OutcomeStatus(w.Status), Attempts: w.Attempts, NextTry: w.NextTry, Reason: w.Reason, Function: w.Function, Since: m.Time,
+				Status: OutcomeStatus(w.Status), Attempts: w.Attempts, NextTry: w.NextTry, Reason: w.Reason, Function: w.Function, Since: m.Time, Misplaced: w.Stray,
 			}
 			if f.matches(&c) {
 				list = append(list, c)

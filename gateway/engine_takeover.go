@@ -220,7 +220,9 @@ func (t *takeover) readCommands(ctx context.Context) error {
 		if a.Command = commands[a.Offset]; a.Command == nil {
 			t.e.cfg.Metrics.unreadable.Inc()
 			t.e.cfg.Log.Error("set-aside command is not there, or cannot be read; its record is kept", "partition", t.p.held.Partition, "offset", a.Offset)
+			continue
 		}
+		a.Stray = t.e.misplaced(a.Command, t.p.held.Partition)
 	}
 	return nil
 }
@@ -390,5 +392,8 @@ func (t *takeover) start(ctx context.Context) error {
 		return err
 	}
 	close(p.ready)
+	if slices.ContainsFunc(t.asides, func(a shard.Aside) bool { return a.Stray }) {
+		e.forwardStrays(p)
+	}
 	return nil
 }

@@ -159,6 +159,7 @@ type ParkedCommand struct {
 	Reason    string
 	Function  string    // namespace/name of the Trigger; "" when there is none
 	Since     time.Time // of the command itself
+	Misplaced bool      // stands in another partition than its aggregate's: it is forwarded, and takes no orders here
 }
 
 // Readiness tells the truth about whether this gateway can do its work.

@@ -119,6 +119,9 @@ func (s *HTTPServer) orderParked(w http.ResponseWriter, r *http.Request, p *Auth
 	if found[0].Status == OutcomeParked {
 		return fail(problemNoParked, "the command at %s is parked, which is its outcome for ever; send it again with a new id", found[0].At)
 	}
+	if found[0].Misplaced {
+		return fail(problemNoParked, "the command at %s stands in the wrong partition and takes no orders there; it is forwarded as soon as Kafka takes it: %s", found[0].At, found[0].Reason)
+	}
 	q := intakeRequest{principal: p, wants: wantCommand, begin: s.now(), trace: traceParent(r.Header.Get("Traceparent"))}
 	q.wait, _ = parsePrefer(r.Header.Values("Prefer"), s.config.MaxWait)
 	fields["offset"] = at.Offset

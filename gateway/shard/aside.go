@@ -23,6 +23,7 @@ type Aside struct {
 
 	Offset   int64    `json:"-"` // of the command
 	RecordAt int64    `json:"-"` // of this record in the parked topic
+	Stray    bool     `json:"-"` // Command belongs to another partition
 	Command  *Command `json:"-"` // read from the commands topic; nil when it cannot be read here: its record is kept for the next owner
 }
 
@@ -62,6 +63,10 @@ func (s *Shard) restoreAside(now time.Time, a Aside) {
 		aside: asideRecorded, suspect: a.Offset < s.suspect,
 	}
 	s.asideLive[a.Offset] = a.RecordAt
+	if a.Stray {
+		s.strand(e)
+		return
+	}
 	s.enqueue(now, e)
 	if agg := e.agg; agg.queue.first() == e && agg.call == 0 && a.Next.After(now) {
 		s.delay(agg, now, a.Next.Sub(now))

@@ -49,6 +49,7 @@ type entry struct {
 
 	aside        asideStage
 	asideChanged bool // the record says something older than the entry
+	stray        bool // belongs to another partition
 	suspect      bool // may have been in a call when the last owner died: the attempt is recorded first
 	announced    bool // that attempt has been counted
 }

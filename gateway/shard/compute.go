@@ -363,6 +363,7 @@ func (e *entry) outlook() Outcome {
 type Waiter struct {
 	Command  *Command
 	Function string
+	Stray    bool // it belongs to another partition, and nobody has an order for it here
 	Outcome
 }
 
@@ -372,7 +373,7 @@ func (s *Shard) Troubled() []Waiter {
 	var list []Waiter
 	for _, e := range s.entries {
 		if e.cmd.Order == nil && e.stage < computed && (e.aside != asideNone || e.attempts > 0 || e.reason != "") {
-			list = append(list, Waiter{Command: e.cmd, Function: e.function, Outcome: e.outlook()})
+			list = append(list, Waiter{Command: e.cmd, Function: e.function, Stray: e.stray, Outcome: e.outlook()})
 		}
 	}
 	sortWaiters(list)

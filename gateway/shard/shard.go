@@ -102,6 +102,7 @@ type Shard struct {
 	asideEnd    int64   // no live record that is not in asideLive stands before this offset of the parked topic
 	tombstones  []int64 // command offsets whose set-aside records are to be deleted
 
+	strays   map[int64]*entry // commands of other partitions, by offset
 	calls    map[uint64]*aggregate
 	checks   map[uint64]*entry
 	nextCall uint64
@@ -119,7 +120,7 @@ func New(now time.Time, cfg Config, r Restored) *Shard {
 		offsets: newOffsets(r.Position), suspect: r.SuspectBelow,
 		heads: r.Heads, dirtyHeads: r.Unsaved, sinceHeads: r.Since,
 		aggregates: map[runtime.AggregateID]*aggregate{}, entries: map[int64]*entry{},
-		asideLive: map[int64]int64{}, checks: map[uint64]*entry{},
+		asideLive: map[int64]int64{}, strays: map[int64]*entry{}, checks: map[uint64]*entry{},
 		calls: map[uint64]*aggregate{}, limit: MaxBatch, asideEnd: r.AsideEnd,
 	}
 	if s.heads == nil {
@@ -151,28 +152,37 @@ func (s *Shard) emit(o Output) { s.out = append(s.out, o) }
 // Record takes a record of the commands topic. Records come in the order of
 // their offsets; what is finished already is left out.
 func (s *Shard) Record(now time.Time, c *Command) {
-	if c.Offset < s.offsets.next {
+	e := s.arrived(now, c)
+	if e == nil {
 		return
-	}
-	s.offsets.see(c.Offset)
-	if s.offsets.finished(c.Offset) {
-		return
-	}
-	if s.entries[c.Offset] != nil {
-		// Known from its set-aside record: the committed position was lost and the topic is read again.
-		s.offsets.finish(c.Offset)
-		return
-	}
-	e := &entry{cmd: c, arrived: now, suspect: c.Offset < s.suspect}
-	if _, live := s.asideLive[c.Offset]; live {
-		e.aside = asideRecorded
 	}
 	s.arrivals = append(s.arrivals, e)
 	s.enqueue(now, e)
 }
 
-// Skip finishes an offset that holds nothing for this shard: a record that
-// cannot be read, or one that was forwarded to its own partition.
+// arrived makes the entry of a record, or none when there is nothing to do for it.
+func (s *Shard) arrived(now time.Time, c *Command) *entry {
+	if c.Offset < s.offsets.next {
+		return nil
+	}
+	s.offsets.see(c.Offset)
+	if s.offsets.finished(c.Offset) {
+		return nil
+	}
+	if s.entries[c.Offset] != nil {
+		// Known from its set-aside record: the committed position was lost and the topic is read again.
+		s.offsets.finish(c.Offset)
+		return nil
+	}
+	e := &entry{cmd: c, arrived: now, suspect: c.Offset < s.suspect}
+	if _, live := s.asideLive[c.Offset]; live {
+		e.aside = asideRecorded
+	}
+	return e
+}
+
+// Skip finishes an offset that holds nothing for anybody: a record that cannot
+// be read.
 func (s *Shard) Skip(offset int64) {
 	if offset < s.offsets.next {
 		return

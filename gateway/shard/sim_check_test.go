@@ -17,6 +17,11 @@ func (w *world) check() error {
 			return fmt.Errorf("a read of %s from version %d on has no answer, and it is at %d", r.id, r.version, at.State.Version)
 		}
 	}
+	for offset, forwarded := range w.strays {
+		if !forwarded {
+			return fmt.Errorf("the command at offset %d belongs to another partition, and was never forwarded: it is lost", offset)
+		}
+	}
 	type chain struct {
 		version uint64
 		offsets []int64

@@ -69,6 +69,7 @@ type world struct {
 	answers []simAnswer
 	sent    map[runtime.CommandKey]*Command
 	poison  map[runtime.CommandKey]bool // fails for good
+	strays  map[int64]bool              // commands of another partition, by offset: whether they were forwarded
 	lists   map[runtime.AggregateID]string
 	lines   []string
 	reads   map[uint64]*simRead // not answered yet
@@ -101,6 +102,7 @@ func newWorld(seed uint64) *world {
 		rng: rand.New(rand.NewPCG(seed, 7)), now: time.UnixMilli(1_700_000_000_000), seed: seed,
 		heads: map[runtime.AggregateID]Head{}, reads: map[uint64]*simRead{},
 		sent: map[runtime.CommandKey]*Command{}, poison: map[runtime.CommandKey]bool{}, lists: map[runtime.AggregateID]string{},
+		strays: map[int64]bool{},
 	}
 }
 
@@ -165,7 +167,11 @@ func (w *world) step(faults bool) {
 	case n < 45:
 		if next := w.shard.Next(); next < int64(len(w.commands)) {
 			c := *w.commands[next]
-			w.shard.Record(w.now, &c)
+			if _, stray := w.strays[next]; stray {
+				w.shard.Stray(w.now, &c)
+			} else {
+				w.shard.Record(w.now, &c)
+			}
 		}
 	case n < 70:
 		if len(w.pending) > 0 {
@@ -180,6 +186,7 @@ func (w *world) step(faults bool) {
 		w.end(faults)
 	case n < 96:
 		w.shard.Tick(w.now)
+		w.forward(faults)
 		if faults && w.chance(30) {
 			w.read()
 		}
@@ -198,6 +205,18 @@ func (w *world) step(faults bool) {
 		w.stop()
 	}
 	w.carryOut(faults)
+}
+
+// forward writes a stray to its own partition, or fails to.
+func (w *world) forward(faults bool) {
+	for _, c := range w.shard.Strays() {
+		if faults && w.chance(70) {
+			w.shard.StrayFailed(c.Offset, "away")
+			continue
+		}
+		w.strays[c.Offset] = true
+		w.shard.Forwarded(c.Offset)
+	}
 }
 
 // send appends a command: a new one, a repeat, a conflicting one, or an order.
@@ -224,7 +243,9 @@ func (w *world) send() {
 		c.Publish = true
 	}
 	c.Key = m.Key()
-	if c.Order == nil {
+	if c.Order == nil && w.chance(3) {
+		w.strays[c.Offset] = false
+	} else if c.Order == nil {
 		if first := w.sent[c.Key]; first == nil {
 			w.sent[c.Key] = c
 			w.poison[c.Key] = w.chance(4)

@@ -372,6 +372,7 @@ func (w *world) takeOver() {
 		}
 		c := *w.commands[p.key]
 		a.Offset, a.RecordAt, a.Command = p.key, at, &c
+		_, a.Stray = w.strays[p.key]
 		live[p.key] = a
 	}
 	for _, a := range live {

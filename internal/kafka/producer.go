@@ -136,6 +136,20 @@ func (p *Producer) failed(topic string, partition int32, err error) error {
 	return fmt.Errorf("%w: to %s/%d: %w%s", sure, topic, partition, err, why)
 }
 
+// RefusesRecord says that an error of [Producer.Produce] is about the record
+// itself, such as its size: it will not be taken as it is until a setting is changed.
+func RefusesRecord(err error) bool {
+	var code ck.Error
+	if !errors.As(err, &code) {
+		return false
+	}
+	switch code.Code() {
+	case ck.ErrMsgSizeTooLarge, ck.ErrInvalidRecord, ck.ErrInvalidTimestamp:
+		return true
+	}
+	return false
+}
+
 // replace puts a new client in the place of one that is dead, and ends the dead one.
 func (p *Producer) replace(dead *ck.Producer, why error) {
 	p.mu.Lock()
