@@ -17,6 +17,8 @@ const (
 	DefaultPort    = 8080
 	DefaultTimeout = 30 * time.Second
 	DefaultMaxBody = 16 << 20
+	// DefaultStateCache is that of [ConfigFromEnvironment]; a Config that says nothing has no cache.
+	DefaultStateCache = 32 << 20
 )
 
 // keySecret is the name of the secret that holds the signing key, where
@@ -34,6 +36,7 @@ type Config struct {
 	ExecTimeout  time.Duration // exec_timeout: of the author's code; default 30s
 	MaxInflight  int           // max_inflight: requests at once, more are answered 429; 0: no limit
 	MaxBody      int64         // EVENTO_MAX_BODY: bytes of a request; default 16 MiB
+	StateCache   int64         // EVENTO_STATE_CACHE: bytes of memory for states kept between calls, so that large ones need not travel each time; default 32 MiB in the environment; 0: none are kept
 	StopDelay    time.Duration // healthcheck_interval: between the first 503 on the probes and the end of listening; default 3s in Kubernetes without Knative, else none
 	LockFile     string        // written while the function is healthy, for OpenFaaS' exec probe: /tmp/.lock; empty: none (also when EVENTO_BIND is loopback)
 	Keys         []Key         // EVENTO_KEY_FILE, else the secret evento-signing-key: calls must be signed with one of them; none: not verified
@@ -69,6 +72,7 @@ func ConfigFromEnvironment(getenv func(string) string) (Config, error) {
 		ExecTimeout:  e.duration("exec_timeout", DefaultTimeout),
 		MaxInflight:  e.number("max_inflight", 0, 0, 1<<20),
 		MaxBody:      int64(e.number("EVENTO_MAX_BODY", DefaultMaxBody, 1<<10, 1<<30)),
+		StateCache:   int64(e.number("EVENTO_STATE_CACHE", DefaultStateCache, 0, 1<<30)),
 		Audience:     e.first("EVENTO_FUNCTION", "OPENFAAS_NAME", "K_SERVICE"),
 		Image:        e.first("EVENTO_IMAGE", "K_REVISION"),
 		LockFile:     "/tmp/.lock",

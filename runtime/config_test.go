@@ -21,14 +21,16 @@ func TestConfigurationIsReadFromEitherPlatform(t *testing.T) {
 	}{
 		"nothing": {nil, func(c runtime.Config) bool {
 			return c.Port == 8080 && c.Bind == "" && c.ReadTimeout == 30*time.Second && c.ExecTimeout == 30*time.Second &&
-				c.MaxInflight == 0 && c.LockFile == "/tmp/.lock" && c.StopDelay == 0 && c.Keys == nil
+				c.MaxInflight == 0 && c.LockFile == "/tmp/.lock" && c.StateCache == runtime.DefaultStateCache && c.StopDelay == 0 && c.Keys == nil
 		}},
 		"PORT goes before port": {map[string]string{"PORT": "9001", "port": "9002"}, func(c runtime.Config) bool { return c.Port == 9001 }},
 		"port of the watchdog":  {map[string]string{"port": "9002"}, func(c runtime.Config) bool { return c.Port == 9002 }},
 		"timeouts": {map[string]string{"read_timeout": "1s", "write_timeout": "2", "exec_timeout": "3m"}, func(c runtime.Config) bool {
 			return c.ReadTimeout == time.Second && c.WriteTimeout == 2*time.Second && c.ExecTimeout == 3*time.Minute
 		}},
-		"limits": {map[string]string{"max_inflight": "7", "EVENTO_MAX_BODY": "4096"}, func(c runtime.Config) bool { return c.MaxInflight == 7 && c.MaxBody == 4096 }},
+		"limits":              {map[string]string{"max_inflight": "7", "EVENTO_MAX_BODY": "4096"}, func(c runtime.Config) bool { return c.MaxInflight == 7 && c.MaxBody == 4096 }},
+		"states are kept":     {map[string]string{"EVENTO_STATE_CACHE": "65536"}, func(c runtime.Config) bool { return c.StateCache == 65536 }},
+		"states are not kept": {map[string]string{"EVENTO_STATE_CACHE": "0"}, func(c runtime.Config) bool { return c.StateCache == 0 }},
 		"Knative": {map[string]string{"K_SERVICE": "checking", "K_REVISION": "checking-00007", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, func(c runtime.Config) bool {
 			return c.Audience == "checking" && c.Image == "checking-00007" && c.StopDelay == 0
 		}},
@@ -51,12 +53,12 @@ func TestConfigurationIsReadFromEitherPlatform(t *testing.T) {
 func TestAllThatIsWrongWithTheConfigurationIsSaidAtOnce(t *testing.T) {
 	_, err := runtime.ConfigFromEnvironment(environment(map[string]string{
 		"PORT": "http", "read_timeout": "soon", "write_timeout": "0", "exec_timeout": "-1s", "max_inflight": "-1",
-		"EVENTO_MAX_BODY": "1", "jwt_auth": "true", "EVENTO_KEY_FILE": "/nowhere/key", "healthcheck_interval": "48h",
+		"EVENTO_MAX_BODY": "1", "EVENTO_STATE_CACHE": "64M", "jwt_auth": "true", "EVENTO_KEY_FILE": "/nowhere/key", "healthcheck_interval": "48h",
 	}))
 	if err == nil {
 		t.Fatal("it is taken")
 	}
-	for _, name := range []string{"PORT", "read_timeout", "write_timeout", "exec_timeout", "max_inflight", "EVENTO_MAX_BODY", "jwt_auth", "/nowhere/key", "healthcheck_interval"} {
+	for _, name := range []string{"PORT", "read_timeout", "write_timeout", "exec_timeout", "max_inflight", "EVENTO_MAX_BODY", "EVENTO_STATE_CACHE", "jwt_auth", "/nowhere/key", "healthcheck_interval"} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("nothing is said of %s:\n%v", name, err)
 		}

@@ -36,6 +36,14 @@
 // it runs nothing and answers 412 with the description: the caller transcodes
 // and calls again.
 //
+// A large state need not travel each time. A function that makes states keeps
+// the last one of each aggregate, within EVENTO_STATE_CACHE bytes, and says so in
+// its description. A call of it may then carry the hash of the state in place of
+// the state: in the protocol, the suffix #sha256 behind the state's schema, and
+// the 32 bytes of SHA-256. A process that has another state of this aggregate and
+// version, or none, answers "state needed" to this invocation alone, and the
+// caller makes it again with the state.
+//
 // Where a key is mounted, calls are signed (sign.go). Bytes are checked against
 // their schema before they are decoded, on both ends: a hostile body costs
 // memory in proportion to its length, and nothing else.

@@ -53,6 +53,9 @@ type Invocation struct {
 	Version     uint64      // of the aggregate before the messages
 	StateSchema DataSchema  // of State; empty when there is none
 	State       []byte      // bare Avro value of the root record; nil: no state yet. Absent for KindDispatch
+	// StateHash stands in for State when it is not nil: the [HashState] of what State
+	// would hold. Only for a function whose description says that it caches.
+	StateHash []byte
 	// Messages are commands or events in their order. Of each only ID, Type,
 	// Source, Subject, Schema, Time, Data, Sequence, CausationID, CorrelationID
 	// and TraceParent travel.
@@ -115,7 +118,8 @@ const (
 	FailureNoEvents
 	// FailureDeadline: the author's code did not answer in time.
 	FailureDeadline
-	// FailureStateNeeded: the function does not have the state that the call did not carry.
+	// FailureStateNeeded: the function does not have the state of which the call
+	// had only the hash. Nothing was run: call again at once, with the state.
 	FailureStateNeeded
 )
 
@@ -136,7 +140,7 @@ type Description struct {
 	Schemas      map[TypeName]SchemaText `json:"schemas"`
 	StateVersion int                     `json:"state_version"` // raised by the author to have snapshots rebuilt
 	Image        string                  `json:"image,omitempty"`
-	Caches       bool                    `json:"caches"` // the function may be asked without State first
+	Caches       bool                    `json:"caches"` // the function keeps states: it may be asked with StateHash first
 	// Hash names all of the above but Image. Two functions of one hash read and write the same bytes.
 	Hash Fingerprint `json:"hash"`
 }

@@ -14,6 +14,8 @@ type runner struct {
 	f   *Function
 	log *slog.Logger
 	now func() time.Time
+
+	states *stateCache // nil: none are kept
 }
 
 // Invoke runs one invocation in this process, as the server does for a request:
@@ -87,7 +89,11 @@ func (r *runner) one(ctx context.Context, in *Invocation, p *progress) Result {
 			return r.dispatch(ctx, in, &res)
 		}
 	})
-	if f := res.Failure; f != nil {
+	r.keep(in, &res)
+	if f := res.Failure; f != nil && f.Code == FailureStateNeeded {
+		// Nothing failed: it comes again with the state.
+		r.log.Debug("a state is asked for", "entity", string(in.Aggregate), "version", in.Version)
+	} else if f != nil {
 		if ctx.Err() != nil && f.Code == FailureError {
 			f.Code = FailureDeadline
 		}
@@ -289,8 +295,13 @@ func (r *runner) dispatch(ctx context.Context, in *Invocation, res *Result) *Fai
 	return f
 }
 
-// state decodes the state that an invocation carries; nil when there is none.
+// state decodes the state that an invocation carries, or names; nil when there
+// is none. One that it names is in the invocation afterwards.
 func (r *runner) state(in *Invocation) (Record, *Failure) {
+	named := in.StateHash != nil
+	if f := r.recall(in); f != nil {
+		return nil, f
+	}
 	if in.StateSchema == "" {
 		return nil, nil
 	}
@@ -301,7 +312,58 @@ func (r *runner) state(in *Invocation) (Record, *Failure) {
 	if err != nil {
 		return nil, &Failure{Code: FailureSchema, Message: clip(err.Error(), maxMessage)}
 	}
+	if r.states != nil && !named {
+		r.states.put(in.Aggregate, in.Version, in.StateSchema, in.State)
+	}
 	return state, nil
+}
+
+// recall puts the state that an invocation names into it.
+func (r *runner) recall(in *Invocation) *Failure {
+	if in.StateHash == nil {
+		return nil
+	}
+	wrong := ""
+	switch {
+	case len(in.StateHash) != len(StateHash{}):
+		wrong = fmt.Sprintf("the hash of the state has %d bytes; one of SHA-256 has %d", len(in.StateHash), len(StateHash{}))
+	case in.StateSchema == "":
+		wrong = "the state is named by its hash, and its schema is not"
+	case in.State != nil:
+		wrong = "the call has both a state and the hash of one"
+	}
+	if wrong != "" {
+		return &Failure{Code: FailureSchema, Message: wrong}
+	}
+	if r.states != nil {
+		if data, ok := r.states.get(in.Aggregate, in.Version, in.StateSchema, StateHash(in.StateHash)); ok {
+			in.State, in.StateHash = data, nil
+			return nil
+		}
+	}
+	return &Failure{Code: FailureStateNeeded, Message: fmt.Sprintf("this process does not have the state of %q at version %d that the call names", in.Aggregate, in.Version)}
+}
+
+// keep keeps the state that an invocation has made for the next one of this
+// aggregate.
+//
+// Nobody here knows whether the events that led to it will be recorded. It does
+// no harm if they are not: it is only used for a call that names it by the hash
+// of its bytes, and the caller does so only for a state that it has itself.
+func (r *runner) keep(in *Invocation, res *Result) {
+	if r.states == nil || res.StateSchema == "" {
+		return
+	}
+	version := in.Version
+	if in.Kind == KindApply {
+		version += uint64(len(in.Messages))
+	}
+	for _, step := range res.Steps {
+		version += uint64(len(step.Events))
+	}
+	if version != in.Version { // else it is the state that came in
+		r.states.put(in.Aggregate, version, res.StateSchema, res.State)
+	}
 }
 
 // written encodes a state; nil gives none.

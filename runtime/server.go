@@ -34,19 +34,27 @@ type Server struct {
 	config   Config
 	wire     *wire
 	run      runner
-	describe []byte // JSON of the description
-	built    Fingerprint
+	describe []byte      // JSON of the description
+	built    Fingerprint // hash of the description
 	stopping atomic.Bool
 	inflight atomic.Int64 // invocations of the protocol under way
 }
 
 // NewServer returns the HTTP face of a function. Of the configuration it uses
-// the limits, keys, names and image. The logger takes a line for each call that
+// the limits, keys, names and image, and whether states are kept: only by a
+// function that makes them. A handler alone never sees the state that follows,
+// so what it kept would not be asked for again. The logger takes a line for each call that
 // failed, without payload.
 func NewServer(f *Function, config Config, log *slog.Logger) (*Server, error) {
 	config = config.withDefaults()
 	d := f.Description()
 	d.Image = config.Image
+	run := runner{f: f, log: log, now: time.Now}
+	if config.StateCache > 0 && d.HasRole(RoleAggregator) {
+		run.states = newStateCache(config.StateCache)
+		d.Caches = true
+		d.Hash = d.hash()
+	}
 	text, err := json.Marshal(d)
 	if err != nil {
 		return nil, fmt.Errorf("describe the function: %w", err)
@@ -59,7 +67,7 @@ func NewServer(f *Function, config Config, log *slog.Logger) (*Server, error) {
 	return &Server{
 		config:   config,
 		wire:     newWire(),
-		run:      runner{f: f, log: log, now: time.Now},
+		run:      run,
 		describe: text,
 		built:    d.Hash,
 	}, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/evento-oss/evento/runtime/protocol"
@@ -15,6 +16,11 @@ const (
 	typeResults     = "evento.results.v1"
 	typeDescription = "evento.description.v1"
 )
+
+// hashSuffix behind the schema of a state says that its hash travels in its
+// place. No schema's name ends so: a function that does not keep states, or is
+// older than that, refuses the state as one in another schema.
+const hashSuffix = "#sha256"
 
 // noTime stands for an absent time: every other number is a moment.
 const noTime = math.MinInt64
@@ -59,7 +65,10 @@ func (w *wire) encodeRequest(q request) ([]byte, error) {
 			Version:   int64(in.Version),
 			Messages:  toMessages(in.Messages),
 		}
-		if in.StateSchema != "" {
+		switch {
+		case in.StateHash != nil:
+			p.Items[i].State_schema, p.Items[i].State = string(in.StateSchema)+hashSuffix, in.StateHash
+		case in.StateSchema != "":
 			p.Items[i].State_schema, p.Items[i].State = string(in.StateSchema), in.State
 		}
 		size += len(in.State) + 160
@@ -97,8 +106,10 @@ func (w *wire) decodeRequest(body []byte) (request, error) {
 				return request{}, fmt.Errorf("message %q of invocation %d: sequence %d is negative", m.Id, i+1, m.Sequence)
 			}
 		}
-		if in.State_schema != "" {
-			q.items[i].StateSchema, q.items[i].State = DataSchema(in.State_schema), in.State
+		if schema, hashed := strings.CutSuffix(in.State_schema, hashSuffix); hashed {
+			q.items[i].StateSchema, q.items[i].StateHash = DataSchema(schema), in.State
+		} else if schema != "" {
+			q.items[i].StateSchema, q.items[i].State = DataSchema(schema), in.State
 		}
 	}
 	return q, nil

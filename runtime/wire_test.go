@@ -79,6 +79,15 @@ func TestTheProtocolsBytesStay(t *testing.T) {
 	if want := aRequest(); !reflect.DeepEqual(q, want) {
 		t.Errorf("read back %+v, want %+v", q, want)
 	}
+	named := aRequest()
+	named.items[0].State, named.items[0].StateHash = nil, bytes.Repeat([]byte{0xab}, len(StateHash{}))
+	if body, err = w.encodeRequest(named); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "invocations-named.hex", body)
+	if q, err = w.decodeRequest(body); err != nil || !reflect.DeepEqual(q, named) {
+		t.Errorf("read back %+v, %v, want %+v", q, err, named)
+	}
 	if body, err = w.encodeResponse(aResponse()); err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +139,13 @@ func FuzzRequest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	named := aRequest()
+	named.items[0].State, named.items[0].StateHash = nil, []byte{1}
+	other, err := w.encodeRequest(named)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(other)
 	f.Add(body)
 	f.Add([]byte{0, 0, 0})
 	f.Fuzz(func(t *testing.T, body []byte) {
