@@ -12,6 +12,7 @@ import (
 	"github.com/evento-oss/evento/gateway/shard"
 	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/internal/kafka"
+	"github.com/evento-oss/evento/internal/position"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -49,7 +50,7 @@ type takeover struct {
 	e *Engine
 	p *partition
 
-	position shard.Position
+	position position.Position
 	missing  bool // no usable position was committed
 	asides   []shard.Aside
 	asideEnd int64
@@ -135,19 +136,19 @@ func (t *takeover) readPosition(ctx context.Context) error {
 		return err
 	}
 	if c := positions[n]; c.Found {
-		position, err := shard.ParsePosition(c.Offset, c.Metadata, t.e.cfg.CommandsID)
+		p, err := position.Parse(c.Offset, c.Metadata, t.e.cfg.CommandsID)
 		switch {
 		case err != nil:
 			t.e.cfg.Log.Warn("the committed position cannot be used; it is rebuilt from the events", "partition", n, "offset", c.Offset, "err", err)
-		case position.Offset < ends.Low || position.Offset > ends.High:
+		case p.Offset < ends.Low || p.Offset > ends.High:
 			t.e.cfg.Log.Warn("the committed position is outside of the log; it is rebuilt from the events", "partition", n, "offset", c.Offset, "low", ends.Low, "high", ends.High)
 		default:
-			t.position = position
+			t.position = p
 			return nil
 		}
 	}
 	t.missing = true
-	t.position = shard.Position{Offset: ends.Low}
+	t.position = position.Position{Offset: ends.Low}
 	return nil
 }
 

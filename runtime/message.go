@@ -51,6 +51,7 @@ const (
 	TypePublishRejected TypeName = "evento.PublishRejected"
 	TypeRetryNow        TypeName = "evento.RetryNow"
 	TypeDropCommand     TypeName = "evento.DropCommand"
+	TypeDispatched      TypeName = "evento.Dispatched" // a dispatcher's decision, in a topic of its own
 )
 
 // Message is a command or an event with its envelope. Which attributes are set

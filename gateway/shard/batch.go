@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evento-oss/evento/internal/position"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -82,7 +83,7 @@ func (s *Shard) Take(now time.Time, max, maxBytes int) *Batch {
 	b := &Batch{}
 	pens := map[*aggregate]*pen{}
 	placeIn := map[string]int{}
-	after := s.offsets.clone()
+	after := s.offsets.Clone()
 	size, n := 0, 0
 	for _, e := range s.ready {
 		if full := n >= min(max, s.limit) || size > maxBytes; full && (n == 0 || s.ready[n-1].whole()) {
@@ -94,9 +95,9 @@ func (s *Shard) Take(now time.Time, max, maxBytes int) *Batch {
 		r.records = len(b.Records) - r.first
 		b.results = append(b.results, r)
 		e.stage = batched
-		after.finish(e.cmd.Offset)
+		after.Finish(e.cmd.Offset)
 		for _, again := range e.repeats {
-			after.finish(again.cmd.Offset)
+			after.Finish(again.cmd.Offset)
 		}
 	}
 	s.ready = s.ready[n:]
@@ -115,7 +116,7 @@ func (s *Shard) Take(now time.Time, max, maxBytes int) *Batch {
 }
 
 // takeAsides adds the set-aside records that are wanted to a batch.
-func (s *Shard) takeAsides(b *Batch, after *offsets) {
+func (s *Shard) takeAsides(b *Batch, after *position.Offsets) {
 	wanted := s.asideWanted
 	s.asideWanted = nil
 	for _, e := range slices.Backward(wanted) { // the last one of a queue takes those before it along
@@ -141,7 +142,7 @@ func (s *Shard) takeAsides(b *Batch, after *offsets) {
 // putAsideInOrder sets e aside, and those before it of its aggregate: a takeover
 // restores what is set aside before it reads on, so that whoever stood before e
 // and were read again would come after it.
-func (s *Shard) putAsideInOrder(b *Batch, e *entry, after *offsets) {
+func (s *Shard) putAsideInOrder(b *Batch, e *entry, after *position.Offsets) {
 	last := e
 	if e.behind != nil {
 		last = e.behind
@@ -162,31 +163,31 @@ func (s *Shard) putAsideInOrder(b *Batch, e *entry, after *offsets) {
 }
 
 // putAside adds the set-aside record of e to a batch.
-func (s *Shard) putAside(b *Batch, e *entry, after *offsets) {
+func (s *Shard) putAside(b *Batch, e *entry, after *position.Offsets) {
 	b.asides = append(b.asides, placed{e, len(b.Records)})
 	b.Records = append(b.Records, s.asideRecord(e))
 	e.aside, e.asideChanged = asideBatched, false
-	after.finish(e.cmd.Offset)
+	after.Finish(e.cmd.Offset)
 }
 
 // position encodes the position after a batch. Where the metadata would grow
 // too long for the broker, the commands that hold it up are set aside as well.
-func (s *Shard) position(b *Batch, after *offsets) (int64, string) {
+func (s *Shard) position(b *Batch, after *position.Offsets) (int64, string) {
 	for {
-		metadata := after.encode(s.asideFrom(), false, s.cfg.CommandsID)
-		if len(metadata) <= MetadataSoft {
-			return after.low, metadata
+		metadata := after.Encode(position.Note{Aside: s.asideFrom(), TopicID: s.cfg.CommandsID})
+		if len(metadata) <= position.MetadataSoft {
+			return after.Low(), metadata
 		}
 		moved := 0
-		for offset := after.low; offset < after.next && moved < 256; offset++ {
-			if e := s.entries[offset]; e != nil && !after.finished(offset) && e.stage < computed && e.cmd.Order == nil && e.aside == asideNone && !e.agg.unbatched() {
+		for offset := after.Low(); offset < after.Next() && moved < 256; offset++ {
+			if e := s.entries[offset]; e != nil && !after.Finished(offset) && e.stage < computed && e.cmd.Order == nil && e.aside == asideNone && !e.agg.unbatched() {
 				s.putAsideInOrder(b, e, after)
 				moved++
 			}
 		}
 		if moved == 0 {
 			// All that is left has results and ends soon.
-			return after.low, s.bounded(after, false)
+			return after.Low(), s.bounded(after, false)
 		}
 	}
 }
@@ -295,7 +296,7 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 		e.aside = asideRecorded
 		s.asideLive[e.cmd.Offset] = offsets[p.index]
 		s.asideOrder.push(offsets[p.index], e.cmd.Offset)
-		s.offsets.finish(e.cmd.Offset)
+		s.offsets.Finish(e.cmd.Offset)
 		switch {
 		case e.stage == finished:
 			s.tombstones = append(s.tombstones, e.cmd.Offset)

@@ -1,6 +1,9 @@
 package shard
 
-import "github.com/evento-oss/evento/runtime"
+import (
+	"github.com/evento-oss/evento/internal/position"
+	"github.com/evento-oss/evento/runtime"
+)
 
 // HeadsEvery is how many records of a partition lie between two checkpoints of its heads.
 const HeadsEvery = 50_000
@@ -20,7 +23,7 @@ type Checkpoint struct {
 // under way and nothing will be. No batch may be open. When the checkpoint
 // cannot be written, give it back with [Shard.ReturnCheckpoint].
 func (s *Shard) TakeCheckpoint(clean bool) Checkpoint {
-	c := Checkpoint{Heads: make(map[runtime.AggregateID]Head, len(s.dirtyHeads)), Offset: s.offsets.low}
+	c := Checkpoint{Heads: make(map[runtime.AggregateID]Head, len(s.dirtyHeads)), Offset: s.offsets.Low()}
 	for id := range s.dirtyHeads {
 		c.Heads[id] = s.heads[id]
 	}
@@ -46,24 +49,24 @@ func (s *Shard) TakePlain() (offset int64, metadata string, ok bool) {
 		return 0, "", false
 	}
 	s.unrecorded = false
-	return s.offsets.low, s.bounded(s.offsets, false), true
+	return s.offsets.Low(), s.bounded(s.offsets, false), true
 }
 
 // ReturnPlain says that a position of [Shard.TakePlain] was not committed.
 func (s *Shard) ReturnPlain() { s.unrecorded = true }
 
 // bounded encodes the position, cut to what the broker takes.
-func (s *Shard) bounded(o *offsets, clean bool) string {
+func (s *Shard) bounded(o *position.Offsets, clean bool) string {
 	from := s.asideFrom()
-	metadata := o.encode(from, clean, s.cfg.CommandsID)
-	if len(metadata) <= MetadataSoft {
+	metadata := o.Encode(position.Note{Aside: from, Clean: clean, TopicID: s.cfg.CommandsID})
+	if len(metadata) <= position.MetadataSoft {
 		return metadata
 	}
 	// What is not in it will be done again, and found to be a repeat.
-	short := o.clone()
-	for len(metadata) > MetadataSoft {
-		short.truncate()
-		metadata = short.encode(from, clean, s.cfg.CommandsID)
+	short := o.Clone()
+	for len(metadata) > position.MetadataSoft {
+		short.Truncate()
+		metadata = short.Encode(position.Note{Aside: from, Clean: clean, TopicID: s.cfg.CommandsID})
 	}
 	return metadata
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/evento-oss/evento/internal/position"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -59,7 +60,7 @@ func (c *Config) setDefaults() {
 
 // Restored is what a takeover found in Kafka.
 type Restored struct {
-	Position Position
+	Position position.Position
 	AsideEnd int64   // high watermark of the parked topic's partition, taken before Asides was read
 	Asides   []Aside // live set-aside records with their commands, ascending by offset
 	Heads    map[runtime.AggregateID]Head
@@ -79,7 +80,7 @@ type Shard struct {
 	cfg  Config
 	rand *rand.Rand
 
-	offsets    *offsets
+	offsets    *position.Offsets
 	unrecorded bool // offsets have been finished without a record since the last committed position
 	suspect    int64
 
@@ -117,7 +118,7 @@ func New(now time.Time, cfg Config, r Restored) *Shard {
 	cfg.setDefaults()
 	s := &Shard{
 		cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Partition))),
-		offsets: newOffsets(r.Position), suspect: r.SuspectBelow,
+		offsets: position.NewOffsets(r.Position), suspect: r.SuspectBelow,
 		heads: r.Heads, dirtyHeads: r.Unsaved, sinceHeads: r.Since,
 		aggregates: map[runtime.AggregateID]*aggregate{}, entries: map[int64]*entry{},
 		asideLive: map[int64]int64{}, strays: map[int64]*entry{}, checks: map[uint64]*entry{},
@@ -138,7 +139,7 @@ func New(now time.Time, cfg Config, r Restored) *Shard {
 }
 
 // Next returns the offset from which the commands topic is to be read.
-func (s *Shard) Next() int64 { return s.offsets.next }
+func (s *Shard) Next() int64 { return s.offsets.Next() }
 
 // Outputs returns what is to be done since the last call, in order.
 func (s *Shard) Outputs() []Output {
@@ -162,16 +163,16 @@ func (s *Shard) Record(now time.Time, c *Command) {
 
 // arrived makes the entry of a record, or none when there is nothing to do for it.
 func (s *Shard) arrived(now time.Time, c *Command) *entry {
-	if c.Offset < s.offsets.next {
+	if c.Offset < s.offsets.Next() {
 		return nil
 	}
-	s.offsets.see(c.Offset)
-	if s.offsets.finished(c.Offset) {
+	s.offsets.See(c.Offset)
+	if s.offsets.Finished(c.Offset) {
 		return nil
 	}
 	if s.entries[c.Offset] != nil {
 		// Known from its set-aside record: the committed position was lost and the topic is read again.
-		s.offsets.finish(c.Offset)
+		s.offsets.Finish(c.Offset)
 		return nil
 	}
 	e := &entry{cmd: c, arrived: now, suspect: c.Offset < s.suspect}
@@ -184,11 +185,11 @@ func (s *Shard) arrived(now time.Time, c *Command) *entry {
 // Skip finishes an offset that holds nothing for anybody: a record that cannot
 // be read.
 func (s *Shard) Skip(offset int64) {
-	if offset < s.offsets.next {
+	if offset < s.offsets.Next() {
 		return
 	}
-	s.offsets.see(offset)
-	s.offsets.finish(offset)
+	s.offsets.See(offset)
+	s.offsets.Finish(offset)
 	s.unrecorded = true
 }
 
@@ -237,7 +238,7 @@ func (s *Shard) finishWithout(e *entry, o Outcome) {
 func (s *Shard) finish(e *entry) {
 	e.stage = finished
 	delete(s.entries, e.cmd.Offset)
-	s.offsets.finish(e.cmd.Offset)
+	s.offsets.Finish(e.cmd.Offset)
 	switch e.aside {
 	case asideRecorded:
 		// In a transaction after the one of its outcome, so that it never is gone while the outcome is not there.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evento-oss/evento/internal/position"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -167,7 +168,7 @@ func TestRepeatBehindAConflictGetsItsOutcome(t *testing.T) {
 	t.Parallel()
 	// The history has c0 with the value "v".
 	head := Head{Version: 1, Command: testCommand(0, "acc:1", "v").Key, Pos: 1}
-	s := testShard(Restored{Position: Position{Offset: 1}, Heads: map[runtime.AggregateID]Head{"acc:1": head}})
+	s := testShard(Restored{Position: position.Position{Offset: 1}, Heads: map[runtime.AggregateID]Head{"acc:1": head}})
 	again := func(offset int64, value string) *Command {
 		c := testCommand(0, "acc:1", value)
 		c.Offset = offset
@@ -226,13 +227,13 @@ func TestSameCommandUnderAnotherSchemaIsARepeat(t *testing.T) {
 func TestAsideThatCannotBeReadIsKept(t *testing.T) {
 	t.Parallel()
 	next := int64(100)
-	s := testShard(Restored{Position: Position{Offset: 9}, AsideEnd: 50, Asides: []Aside{
+	s := testShard(Restored{Position: position.Position{Offset: 9}, AsideEnd: 50, Asides: []Aside{
 		{Offset: 3, RecordAt: 20},
 		{Offset: 4, RecordAt: 30, Command: testCommand(4, "acc:1", "v")},
 	}})
 	s.Computed(testNow, invoked(t, s).Call, Computed{Steps: []Step{testStep(1)}})
 	for b := commit(s, testNow, &next); b != nil; b = commit(s, testNow, &next) {
-		p, err := ParsePosition(b.Offset, b.Metadata, simTopicID)
+		p, err := position.Parse(b.Offset, b.Metadata, simTopicID)
 		if err != nil || p.Aside > 20 {
 			t.Errorf("the next owner reads the parked topic from %d on, %v: the record at 20 is lost", p.Aside, err)
 		}

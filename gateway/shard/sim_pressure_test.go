@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evento-oss/evento/internal/position"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -46,7 +47,7 @@ func TestMetadataStayShort(t *testing.T) {
 				sets++
 			}
 		}
-		p, err := ParsePosition(b.Offset, b.Metadata, simTopicID)
+		p, err := position.Parse(b.Offset, b.Metadata, simTopicID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,10 +96,10 @@ func TestMetadataStayShort(t *testing.T) {
 	for range 5 {
 		take()
 	}
-	if worst > MetadataLimit {
-		t.Errorf("metadata of %d bytes; the broker takes %d", worst, MetadataLimit)
+	if worst > position.MetadataLimit {
+		t.Errorf("metadata of %d bytes; the broker takes %d", worst, position.MetadataLimit)
 	}
-	if worst < MetadataSoft/2 || sets == 0 {
+	if worst < position.MetadataSoft/2 || sets == 0 {
 		t.Errorf("metadata of %d bytes at most, %d set-aside records: nothing was tried", worst, sets)
 	}
 	if unfinished, live := s.Backlog(); unfinished != 1 || live > 1 {

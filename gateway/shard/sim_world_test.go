@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/evento-oss/evento/internal/position"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -255,10 +256,10 @@ func (w *world) end(faults bool) {
 func (w *world) commit(b *Batch) []int64 {
 	w.logf("commit %d results, %d records, position %d %s", b.Results(), len(b.Records), b.Offset, b.Metadata)
 	if w.bug == "the pointer to set-aside records runs ahead" {
-		if p, err := ParsePosition(b.Offset, b.Metadata, simTopicID); err == nil {
-			o := newOffsets(p)
-			o.end = max(o.end, p.End)
-			b.Metadata = o.encode(p.Aside+1, false, simTopicID)
+		if p, err := position.Parse(b.Offset, b.Metadata, simTopicID); err == nil {
+			o := position.NewOffsets(p)
+			o.Extend(p.End)
+			b.Metadata = o.Encode(position.Note{Aside: p.Aside + 1, TopicID: simTopicID})
 		}
 	}
 	var offsets []int64
@@ -345,16 +346,16 @@ func (w *world) restoreHeads(r *Restored) {
 
 func (w *world) takeOver() {
 	w.term++
-	r := Restored{Position: Position{Offset: w.offset}, Heads: map[runtime.AggregateID]Head{}, AsideEnd: int64(len(w.parked))}
+	r := Restored{Position: position.Position{Offset: w.offset}, Heads: map[runtime.AggregateID]Head{}, AsideEnd: int64(len(w.parked))}
 	if w.metadata != "" {
-		p, err := ParsePosition(w.offset, w.metadata, simTopicID)
+		p, err := position.Parse(w.offset, w.metadata, simTopicID)
 		if err != nil {
 			panic(err)
 		}
 		r.Position = p
 	}
 	if w.chance(3) {
-		r.Position = Position{} // the committed offset has expired: everything is read again
+		r.Position = position.Position{} // the committed offset has expired: everything is read again
 	}
 	if !r.Position.Clean {
 		r.SuspectBelow = int64(len(w.commands))

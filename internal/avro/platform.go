@@ -80,6 +80,7 @@ func Platform() []Registered {
 		{schemaPublishRejected, KindEvent, textPublishRejected},
 		{schemaRetryNow, KindCommand, textRetryNow},
 		{schemaDropCommand, KindCommand, textDropCommand},
+		{schemaDispatched, KindEvent, textDispatched},
 	} {
 		name, fp, _ := p.schema.Parse()
 		types = append(types, Registered{Name: name, Fingerprint: fp, Aggregate: platformNamespace, Kind: p.kind, Version: 1, Text: p.text})

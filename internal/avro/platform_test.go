@@ -3,7 +3,9 @@ package avro
 import (
 	"errors"
 	"math"
+	"reflect"
 	"testing"
+	"time"
 
 	"github.com/evento-oss/evento/runtime"
 )
@@ -42,6 +44,32 @@ func TestPlatformRecords(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("decoded %+v, %v, want %+v", got, err, want)
 		}
+	}
+}
+
+func TestDispatchedRecords(t *testing.T) {
+	c := NewCatalogue()
+	for _, want := range []Dispatched{
+		{Dispatcher: "bank/transfers", Event: "e-1", At: "t/0/7", Status: DispatchParked, Reason: "it panicked", Attempts: 8},
+		{
+			Dispatcher: "bank/transfers", Epoch: 3, Event: "e-1", At: "t/0/7", Status: DispatchDecided, Function: "bank/transfers img 00",
+			Commands: []DispatchedCommand{
+				{Type: "A.B", Target: "a:1", Schema: "urn:x", Data: []byte{0, 255, 7}, Time: time.UnixMilli(1234).UTC()},
+				{Type: "A.C", Target: "a:2", Schema: "urn:y", Data: []byte{}, Time: time.UnixMilli(0).UTC()},
+			},
+		},
+	} {
+		d, data := want.Encode()
+		if err := c.Validate(d, data); err != nil {
+			t.Fatalf("%+v: %v", want, err)
+		}
+		if got, err := c.DecodeDispatched(d, data); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("decoded %+v, %v, want %+v", got, err, want)
+		}
+	}
+	d, data := Dispatched{Status: "guessed"}.Encode()
+	if _, err := c.DecodeDispatched(d, data); !errors.Is(err, ErrData) {
+		t.Errorf("an unknown status gave %v", err)
 	}
 }
 

@@ -54,6 +54,11 @@ type GroupConfig struct {
 	Group  string    // group id
 	Topic  string    // the one topic whose partitions are shared out
 
+	// Also says that whoever holds a partition of Topic reads the partition of
+	// that number of other topics too, which are cut alike ([Group.StartTopic]).
+	// Their positions belong to the same group.
+	Also bool
+
 	// Address is the host:port of this process's internal listener. Other
 	// members learn it from the group's description; see [Group.Owners].
 	Address string

@@ -28,7 +28,8 @@ func (e *PartitionError) Unwrap() error { return e.Err }
 
 // session reads what one assignment holds.
 type session struct {
-	topic  string
+	topic  string         // the group's own
+	also   bool           // other topics are read too
 	terms  map[int32]Term // fixed
 	reader *kgo.Client
 	ctx    context.Context // ends with the assignment
@@ -46,7 +47,7 @@ func newSession(g *Group, held []Held) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{topic: g.cfg.Topic, terms: make(map[int32]Term, len(held)), reader: reader}
+	s := &session{topic: g.cfg.Topic, also: g.cfg.Also, terms: make(map[int32]Term, len(held)), reader: reader}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	for _, h := range held {
 		s.terms[h.Partition] = h.Term
@@ -136,10 +137,10 @@ func (s *session) stamp(fetches kgo.Fetches) (fetched []Fetched, err error) {
 		}
 		// What the client says of itself, as that its context has ended, names
 		// no topic.
-		if p.Err != nil && p.Topic == s.topic {
+		if p.Err != nil && (p.Topic == s.topic || s.also && p.Topic != "" && h.Term != 0) {
 			// The client would ask again without a break, for ever.
-			s.reader.PauseFetchPartitions(map[string][]int32{s.topic: {p.Partition}})
-			err = errors.Join(err, &PartitionError{Held: h, Topic: s.topic, Err: p.Err})
+			s.reader.PauseFetchPartitions(map[string][]int32{p.Topic: {p.Partition}})
+			err = errors.Join(err, &PartitionError{Held: h, Topic: p.Topic, Err: p.Err})
 		}
 	})
 	return fetched, err
@@ -148,26 +149,44 @@ func (s *session) stamp(fetches kgo.Fetches) (fetched []Fetched, err error) {
 // Start begins to read a partition at an offset. It fails with [ErrStaleTerm]
 // when the partition is not held at this term. A partition is started once in
 // a term; a second call does nothing.
-func (g *Group) Start(h Held, offset int64) error {
+func (g *Group) Start(h Held, offset int64) error { return g.StartTopic(h, g.cfg.Topic, offset) }
+
+// StartTopic begins to read the partition with this number of a topic, as Start
+// does of the group's own: see [GroupConfig.Also].
+func (g *Group) StartTopic(h Held, topic string, offset int64) error {
 	return g.reading(h, func(s *session) {
 		s.reader.AddConsumePartitions(map[string]map[int32]kgo.Offset{
-			s.topic: {h.Partition: kgo.NewOffset().At(offset)},
+			topic: {h.Partition: kgo.NewOffset().At(offset)},
 		})
+	})
+}
+
+// StopTopic ends what StartTopic began; StartTopic may begin it again elsewhere.
+// What was fetched before may still come out of one call of Poll.
+func (g *Group) StopTopic(h Held, topic string) error {
+	return g.reading(h, func(s *session) {
+		s.reader.RemoveConsumePartitions(map[string][]int32{topic: {h.Partition}})
 	})
 }
 
 // Pause stops reading a partition for a while; what Poll has not returned yet
 // is read again after [Group.Resume]. Fails like Start.
-func (g *Group) Pause(h Held) error {
+func (g *Group) Pause(h Held) error { return g.PauseTopic(h, g.cfg.Topic) }
+
+// PauseTopic is [Group.Pause] for another topic than the group's own.
+func (g *Group) PauseTopic(h Held, topic string) error {
 	return g.reading(h, func(s *session) {
-		s.reader.PauseFetchPartitions(map[string][]int32{s.topic: {h.Partition}})
+		s.reader.PauseFetchPartitions(map[string][]int32{topic: {h.Partition}})
 	})
 }
 
 // Resume reads a paused partition on. Fails like Start.
-func (g *Group) Resume(h Held) error {
+func (g *Group) Resume(h Held) error { return g.ResumeTopic(h, g.cfg.Topic) }
+
+// ResumeTopic is [Group.Resume] for another topic than the group's own.
+func (g *Group) ResumeTopic(h Held, topic string) error {
 	return g.reading(h, func(s *session) {
-		s.reader.ResumeFetchPartitions(map[string][]int32{s.topic: {h.Partition}})
+		s.reader.ResumeFetchPartitions(map[string][]int32{topic: {h.Partition}})
 	})
 }
 

@@ -59,6 +59,11 @@ type Position struct {
 // that no transaction begun before it can change. End dead writers first, or
 // the wait is theirs: up to their transaction timeout.
 func (t *Takeover) StableOffsets(ctx context.Context, partitions []int32) (map[int32]Position, error) {
+	return t.StableOffsetsOf(ctx, t.topic, partitions)
+}
+
+// StableOffsetsOf is [Takeover.StableOffsets] for another topic: see [GroupConfig.Also].
+func (t *Takeover) StableOffsetsOf(ctx context.Context, of string, partitions []int32) (map[int32]Position, error) {
 	positions := make(map[int32]Position, len(partitions))
 	err := t.again(ctx, "stable offsets", func(ctx context.Context) error {
 		req := kmsg.NewPtrOffsetFetchRequest()
@@ -66,7 +71,7 @@ func (t *Takeover) StableOffsets(ctx context.Context, partitions []int32) (map[i
 		group := kmsg.NewOffsetFetchRequestGroup()
 		group.Group = t.group
 		topic := kmsg.NewOffsetFetchRequestGroupTopic()
-		topic.Topic, topic.Partitions = t.topic, partitions
+		topic.Topic, topic.Partitions = of, partitions
 		group.Topics = append(group.Topics, topic)
 		req.Groups = append(req.Groups, group)
 		resp, err := req.RequestWith(ctx, t.client)
@@ -80,7 +85,7 @@ func (t *Takeover) StableOffsets(ctx context.Context, partitions []int32) (map[i
 			for _, topic := range g.Topics {
 				for _, p := range topic.Partitions {
 					if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-						return fmt.Errorf("%s partition %d: %w", t.topic, p.Partition, err)
+						return fmt.Errorf("%s partition %d: %w", of, p.Partition, err)
 					}
 					pos := Position{Offset: p.Offset, Found: p.Offset >= 0}
 					if p.Metadata != nil && pos.Found {
@@ -92,7 +97,7 @@ func (t *Takeover) StableOffsets(ctx context.Context, partitions []int32) (map[i
 		}
 		for _, p := range partitions {
 			if _, ok := positions[p]; !ok {
-				return fmt.Errorf("%s partition %d is not in the answer", t.topic, p)
+				return fmt.Errorf("%s partition %d is not in the answer", of, p)
 			}
 		}
 		return nil

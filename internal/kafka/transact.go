@@ -71,9 +71,10 @@ const (
 	ReasonInvalid Reason = "invalid"
 )
 
-// PartitionOffset moves the group's position in one partition of its topic.
+// PartitionOffset moves the group's position in one partition of a topic.
 type PartitionOffset struct {
 	Held
+	Topic    string // "" for the group's own topic; else see [GroupConfig.Also]
 	Offset   int64  // the next record to read
 	Metadata string // text; the broker takes at most offset.metadata.max.bytes, 4,096 by default
 }
@@ -85,10 +86,10 @@ type Txn struct {
 	// its identity, by which it is known again in the log.
 	Records []Record
 
-	// Offsets name every partition on whose behalf the transaction is made, each
-	// once: the partitions of the records, whatever their topic, since all
-	// topics are cut alike. A partition's position moves only beside a record
-	// of its own.
+	// Offsets name every partition on whose behalf the transaction is made: the
+	// partitions of the records, whatever their topic, since all topics are cut
+	// alike. Each partition of a topic stands there once. A partition's position
+	// moves only beside a record of its own.
 	Offsets []PartitionOffset
 }
 
@@ -175,11 +176,13 @@ func (t *Txn) check() ([]Held, error) {
 	}
 	held := make([]Held, 0, len(t.Offsets))
 	has := make(map[int32]bool, len(t.Offsets)) // partition -> a record was seen
+	named := make(map[place]bool, len(t.Offsets))
 	for _, o := range t.Offsets {
-		if _, twice := has[o.Partition]; twice {
+		at := place{o.Topic, o.Partition}
+		if named[at] {
 			return nil, fmt.Errorf("partition %d has two offsets", o.Partition)
 		}
-		has[o.Partition] = false
+		named[at], has[o.Partition] = true, false
 		held = append(held, o.Held)
 	}
 	for i := range t.Records {

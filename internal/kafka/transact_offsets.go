@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -45,25 +47,27 @@ func (t *Transactor) commitInTxn(ctx context.Context, p *turn, pass pass, offset
 		req.Group = group.Group
 		req.ProducerID, req.ProducerEpoch = id, epoch
 		req.MemberID, req.Generation = pass.member, pass.generation
-		topic := kmsg.NewTxnOffsetCommitRequestTopic()
-		topic.Topic = group.Topic
-		for i := range offsets {
-			part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-			part.Partition, part.Offset, part.Metadata = offsets[i].Partition, offsets[i].Offset, &offsets[i].Metadata
-			topic.Partitions = append(topic.Partitions, part)
+		for _, of := range group.byTopic(offsets) {
+			topic := kmsg.NewTxnOffsetCommitRequestTopic()
+			topic.Topic = of.topic
+			for i := range of.offsets {
+				part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+				part.Partition, part.Offset, part.Metadata = of.offsets[i].Partition, of.offsets[i].Offset, &of.offsets[i].Metadata
+				topic.Partitions = append(topic.Partitions, part)
+			}
+			req.Topics = append(req.Topics, topic)
 		}
-		req.Topics = append(req.Topics, topic)
 		resp, err := req.RequestWith(ctx, p.client)
 		if err != nil {
 			return err
 		}
-		answered := make(map[int32]int16, len(offsets))
+		answered := make(map[place]int16, len(offsets))
 		for _, topic := range resp.Topics {
 			for _, part := range topic.Partitions {
-				answered[part.Partition] = part.ErrorCode
+				answered[place{topic.Topic, part.Partition}] = part.ErrorCode
 			}
 		}
-		return offsetErrors(group.Topic, offsets, answered)
+		return group.offsetErrors(offsets, answered)
 	})
 	if err == nil {
 		return nil
@@ -77,6 +81,27 @@ func (t *Transactor) commitInTxn(ctx context.Context, p *turn, pass pass, offset
 		p.throwAway() // the request may still be on its way
 	}
 	return &failed
+}
+
+// topicOffsets are the offsets of one topic.
+type topicOffsets struct {
+	topic   string
+	offsets []PartitionOffset
+}
+
+// byTopic sorts offsets by their topics: a request names each topic once.
+func (c *GroupConfig) byTopic(offsets []PartitionOffset) []topicOffsets {
+	var all []topicOffsets
+	for _, o := range offsets {
+		topic := cmp.Or(o.Topic, c.Topic)
+		i := slices.IndexFunc(all, func(of topicOffsets) bool { return of.topic == topic })
+		if i < 0 {
+			i = len(all)
+			all = append(all, topicOffsets{topic: topic})
+		}
+		all[i].offsets = append(all[i].offsets, o)
+	}
+	return all
 }
 
 // addOffsets tells the transaction's coordinator that a group is part of it.
@@ -121,25 +146,27 @@ func (t *Transactor) CommitPlain(ctx context.Context, offsets []PartitionOffset)
 		req := kmsg.NewPtrOffsetCommitRequest()
 		req.Group = group.Group
 		req.MemberID, req.Generation = pass.member, pass.generation
-		topic := kmsg.NewOffsetCommitRequestTopic()
-		topic.Topic = group.Topic
-		for i := range offsets {
-			part := kmsg.NewOffsetCommitRequestTopicPartition()
-			part.Partition, part.Offset, part.Metadata = offsets[i].Partition, offsets[i].Offset, &offsets[i].Metadata
-			topic.Partitions = append(topic.Partitions, part)
+		for _, of := range group.byTopic(offsets) {
+			topic := kmsg.NewOffsetCommitRequestTopic()
+			topic.Topic = of.topic
+			for i := range of.offsets {
+				part := kmsg.NewOffsetCommitRequestTopicPartition()
+				part.Partition, part.Offset, part.Metadata = of.offsets[i].Partition, of.offsets[i].Offset, &of.offsets[i].Metadata
+				topic.Partitions = append(topic.Partitions, part)
+			}
+			req.Topics = append(req.Topics, topic)
 		}
-		req.Topics = append(req.Topics, topic)
 		resp, err := req.RequestWith(ctx, t.look.client)
 		if err != nil {
 			return err
 		}
-		answered := make(map[int32]int16, len(offsets))
+		answered := make(map[place]int16, len(offsets))
 		for _, topic := range resp.Topics {
 			for _, part := range topic.Partitions {
-				answered[part.Partition] = part.ErrorCode
+				answered[place{topic.Topic, part.Partition}] = part.ErrorCode
 			}
 		}
-		return offsetErrors(group.Topic, offsets, answered)
+		return group.offsetErrors(offsets, answered)
 	})
 }
 
@@ -162,10 +189,11 @@ func (t *Transactor) coordinated(ctx context.Context, what string, call func(con
 
 // offsetErrors joins what the coordinator said of each partition. Errors are per
 // partition, and the answer as a whole has none.
-func offsetErrors(topic string, offsets []PartitionOffset, answered map[int32]int16) error {
+func (c *GroupConfig) offsetErrors(offsets []PartitionOffset, answered map[place]int16) error {
 	var errs []error
 	for _, o := range offsets {
-		code, ok := answered[o.Partition]
+		topic := cmp.Or(o.Topic, c.Topic)
+		code, ok := answered[place{topic, o.Partition}]
 		err := kerr.ErrorForCode(code)
 		if !ok {
 			err = errors.New("the partition is not in the answer")

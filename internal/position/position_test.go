@@ -1,4 +1,4 @@
-package shard
+package position
 
 import (
 	"errors"
@@ -11,12 +11,12 @@ func TestOffsetsAgainstAPlainSet(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		start := rng.Int64N(1000)
-		o := newOffsets(Position{Offset: start})
+		o := NewOffsets(Position{Offset: start})
 		finished := map[int64]bool{}
 		next := start
 		for range 500 {
 			if rng.IntN(2) == 0 {
-				o.see(next)
+				o.See(next)
 				next++
 				continue
 			}
@@ -24,7 +24,7 @@ func TestOffsetsAgainstAPlainSet(t *testing.T) {
 				continue
 			}
 			at := start + rng.Int64N(next-start)
-			o.finish(at)
+			o.Finish(at)
 			finished[at] = true
 		}
 		low := start
@@ -34,7 +34,7 @@ func TestOffsetsAgainstAPlainSet(t *testing.T) {
 		if o.low != low || o.next != next {
 			t.Fatalf("seed %d: low %d next %d, want %d and %d", seed, o.low, o.next, low, next)
 		}
-		p, err := ParsePosition(o.low, o.encode(17, seed%2 == 0, "topic"), "topic")
+		p, err := Parse(o.low, o.Encode(Note{Aside: 17, Clean: seed%2 == 0, Epoch: seed / 3, TopicID: "topic"}), "topic")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,43 +44,43 @@ func TestOffsetsAgainstAPlainSet(t *testing.T) {
 				done = append(done, at)
 			}
 		}
-		if !slices.Equal(p.Done, done) || p.End != next || p.Aside != 17 || p.Clean != (seed%2 == 0) {
+		if !slices.Equal(p.Done, done) || p.End != next || p.Aside != 17 || p.Clean != (seed%2 == 0) || p.Epoch != seed/3 {
 			t.Fatalf("seed %d: read back %+v, want done %v end %d", seed, p, done, next)
 		}
 	}
 }
 
 func TestOffsetsLongRunStaysSmall(t *testing.T) {
-	o := newOffsets(Position{Offset: 0})
+	o := NewOffsets(Position{Offset: 0})
 	for i := range int64(1_000_000) {
-		o.see(i)
-		o.finish(i)
+		o.See(i)
+		o.Finish(i)
 	}
 	if o.low != 1_000_000 || len(o.bits) > 200 {
 		t.Errorf("low %d with %d words kept", o.low, len(o.bits))
 	}
-	if m := o.encode(-1, true, "t"); len(m) > 40 {
+	if m := o.Encode(Note{Aside: -1, Clean: true, TopicID: "t"}); len(m) > 40 {
 		t.Errorf("metadata of nothing unfinished is %q", m)
 	}
 }
 
 func TestOffsetsGapsWillNeverCome(t *testing.T) {
-	o := newOffsets(Position{Offset: 10})
-	o.see(20)
+	o := NewOffsets(Position{Offset: 10})
+	o.See(20)
 	if o.low != 20 || o.next != 21 {
 		t.Errorf("low %d next %d, want 20 and 21", o.low, o.next)
 	}
 }
 
-func TestPositionRefusesWhatIsNotItsOwn(t *testing.T) {
-	o := newOffsets(Position{Offset: 5})
+func TestParseRefusesWhatIsNotItsOwn(t *testing.T) {
+	o := NewOffsets(Position{Offset: 5})
 	for i := range int64(100) {
-		o.see(5 + i)
+		o.See(5 + i)
 		if i%3 == 0 && i > 0 {
-			o.finish(5 + i)
+			o.Finish(5 + i)
 		}
 	}
-	good := o.encode(-1, false, "topic-a")
+	good := o.Encode(Note{Aside: -1, Clean: false, TopicID: "topic-a"})
 	for name, c := range map[string]struct {
 		offset   int64
 		metadata string
@@ -93,16 +93,16 @@ func TestPositionRefusesWhatIsNotItsOwn(t *testing.T) {
 		"cut":            {5, good[:len(good)-3], "topic-a"},
 		"one bit turned": {5, good[:10] + string(good[10]^1) + good[11:], "topic-a"},
 	} {
-		if _, err := ParsePosition(c.offset, c.metadata, c.topic); !errors.Is(err, ErrMetadata) {
+		if _, err := Parse(c.offset, c.metadata, c.topic); !errors.Is(err, ErrMetadata) {
 			t.Errorf("%s: error %v, want ErrMetadata", name, err)
 		}
 	}
 }
 
-func FuzzParsePosition(f *testing.F) {
-	o := newOffsets(Position{Offset: 5})
-	o.see(50)
-	o.finish(30)
-	f.Add(int64(5), o.encode(-1, false, "t"))
-	f.Fuzz(func(t *testing.T, offset int64, metadata string) { _, _ = ParsePosition(offset, metadata, "t") })
+func FuzzParse(f *testing.F) {
+	o := NewOffsets(Position{Offset: 5})
+	o.See(50)
+	o.Finish(30)
+	f.Add(int64(5), o.Encode(Note{Aside: -1, Clean: false, TopicID: "t"}))
+	f.Fuzz(func(t *testing.T, offset int64, metadata string) { _, _ = Parse(offset, metadata, "t") })
 }
