@@ -74,6 +74,7 @@ type Engine struct {
 	soloTurn bool   // of the commit loop alone: see gather
 	process  string // random; begins the identities of this process's records
 	owners   ownerTable
+	proven   provenHeads
 	joined   atomic.Bool  // all partitions have had an owner
 	lastSeen atomic.Int64 // when Kafka last answered, Unix nanoseconds
 }

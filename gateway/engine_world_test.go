@@ -83,7 +83,7 @@ type runningEngine struct {
 	stop func() // leaves in peace, and waits for the end
 }
 
-func (w *engineWorld) start(partitions int32) *runningEngine {
+func (w *engineWorld) start(partitions int32, change ...func(*EngineConfig)) *runningEngine {
 	w.t.Helper()
 	franz, err := w.settings.Franz()
 	if err != nil {
@@ -98,7 +98,7 @@ func (w *engineWorld) start(partitions int32) *runningEngine {
 	registerer := prometheus.NewRegistry()
 	w.engines++
 	waiters := NewWaiters("127.0.0.1:1", WaitLimits{})
-	e, err := NewEngine(EngineConfig{
+	config := EngineConfig{
 		Installation: "test", Topics: w.topics, Partitions: partitions,
 		CommandsID: ids.get(w.topics.Commands()), EventsID: ids.get,
 		Group:     kafka.GroupConfig{Client: franz, Group: group, Topic: w.topics.Commands(), Address: fmt.Sprintf("127.0.0.1:%d", w.engines), Log: w.log},
@@ -107,7 +107,11 @@ func (w *engineWorld) start(partitions int32) *runningEngine {
 		Catalogue: w.functionWorld.schemas, Schemas: w.schemas, Functions: w.Functions,
 		Poster:  NewOutcomePoster(waiters, nil, NewMetrics(registerer), w.log),
 		Metrics: NewEngineMetrics(registerer), Log: w.log,
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	e, err := NewEngine(config)
 	if err != nil {
 		w.t.Fatal(err)
 	}

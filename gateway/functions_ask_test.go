@@ -330,6 +330,35 @@ func TestStateVersionInForce(t *testing.T) {
 	}
 }
 
+// Who calls no function does not meet a new one, and has to ask.
+func TestFoldIsAskedAgainByWhoDoesNotCall(t *testing.T) {
+	t.Parallel()
+	w := newFunctionWorld(t, nil)
+	now := time.Unix(1000, 0)
+	w.now = func() time.Time { return now }
+	v1, v2 := nextBuild(t, w, "v1"), nextBuild(t, w, "v2")
+	v2.description.StateVersion = 2
+	w.combined("http://both")
+	want := func(when string, version int) {
+		t.Helper()
+		if fold, ok := w.FreshFold(t.Context(), "CheckingAccount"); ok != (version > 0) || fold != version*foldRebuilds {
+			t.Errorf("%s: %d, %v, want state version %d", when, fold, ok, version)
+		}
+	}
+	w.wire.serve("http://both")
+	want("never met", 0)
+	now = now.Add(time.Minute) // past the breaker
+	w.wire.serve("http://both", v1)
+	want("met", 1)
+	w.wire.serve("http://both", v2)
+	want("a moment later", 1)
+	now = now.Add(foldFresh)
+	want("later", 2)
+	now = now.Add(foldFresh)
+	w.wire.serve("http://both")
+	want("while it is away", 2)
+}
+
 func TestRootThatSaysRebuildIsAnotherFold(t *testing.T) {
 	t.Parallel()
 	w := newFunctionWorld(t, nil)

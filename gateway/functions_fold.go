@@ -162,6 +162,47 @@ func (f *Functions) Fold(ctx context.Context, aggregate string) (int, error) {
 	return f.foldOf(aggregate, build)
 }
 
+// foldFresh is how old [Functions.FreshFold] lets its answer be.
+const foldFresh = 10 * time.Second
+
+// FreshFold returns the fold that is in force, for who does not call the
+// aggregator and so does not meet a new one: it is asked again when it has not
+// answered anybody here for foldFresh. While it does not answer, the last fold
+// that was met counts; false when none was.
+func (f *Functions) FreshFold(ctx context.Context, aggregate string) (int, bool) {
+	f.mu.Lock()
+	pin := f.folds[aggregate]
+	fresh := pin != nil && f.now().Sub(pin.seen) < foldFresh
+	f.mu.Unlock()
+	if !fresh {
+		if err := f.meetFold(ctx, aggregate); err != nil {
+			f.set.Logger.Debug("state version not known anew", "aggregate", aggregate, "err", err)
+		}
+	}
+	return f.KnownFold(aggregate)
+}
+
+// meetFold asks the aggregator what it is, and brings its fold into force.
+func (f *Functions) meetFold(ctx context.Context, aggregate string) error {
+	t, err := f.set.Router.Aggregator(aggregate)
+	if err != nil {
+		return err
+	}
+	l, err := f.line(&t)
+	if err != nil {
+		return err
+	}
+	build, err := l.description(ctx, l.knownBuild(nil))
+	if err != nil {
+		return err
+	}
+	if err := f.admitFold(aggregate, t.URL, build); err != nil && !errors.Is(err, errFoldChanged) {
+		return err
+	}
+	f.metFold(aggregate)
+	return nil
+}
+
 // KnownFold returns the fold that is in force for a type of aggregate, and false
 // when its aggregator has not been met yet.
 func (f *Functions) KnownFold(aggregate string) (int, bool) {

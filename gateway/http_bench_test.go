@@ -227,6 +227,8 @@ type fakeReader struct {
 	parked   []ParkedCommand
 	others   []string
 	crowded  []runtime.AggregateID
+	cached   shard.State // of Cached, recorded at testTime
+	cacheErr error
 }
 
 func (f *fakeReader) Owner(context.Context, runtime.AggregateID) (string, bool, error) {
@@ -240,6 +242,20 @@ func (f *fakeReader) State(_ context.Context, _ runtime.AggregateID, minVersion 
 	defer f.mu.Unlock()
 	f.asked = minVersion
 	return f.state, testTime, f.stateErr
+}
+
+func (f *fakeReader) Cached(_ context.Context, _ runtime.AggregateID, enough func(uint64, time.Time) bool) (shard.State, time.Time, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.cacheErr != nil:
+		return shard.State{}, time.Time{}, f.cacheErr
+	case f.cached.Data == nil || f.self:
+		return shard.State{}, time.Time{}, ErrSnapshotMiss
+	case !enough(f.cached.Version, testTime):
+		return shard.State{}, time.Time{}, ErrBehind
+	}
+	return f.cached, testTime, nil
 }
 
 func (f *fakeReader) Events(_ context.Context, _ runtime.AggregateID, after uint64, limit int) ([]Recorded, bool, error) {

@@ -61,6 +61,14 @@ type Reader interface {
 	// can say how far it is) or [ErrNoOwner].
 	State(ctx context.Context, a runtime.AggregateID, minVersion uint64) (shard.State, time.Time, error)
 
+	// Cached returns the state that the cache has of an aggregate that another
+	// gateway owns, and when its last event was recorded, without asking that
+	// gateway. It is a committed state, proven by the log, but maybe not the
+	// newest; enough says whether it will do. Errors wrap [ErrSnapshotMiss], also
+	// where this gateway is the owner and knows better, [ErrBehind] when it will
+	// not do, or say what did not answer.
+	Cached(ctx context.Context, a runtime.AggregateID, enough func(version uint64, recorded time.Time) bool) (shard.State, time.Time, error)
+
 	// Events returns at most limit committed events with versions greater than
 	// after, in order, and whether there are more. The platform's own records
 	// are not among them. None is no error when the aggregate exists.

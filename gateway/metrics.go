@@ -17,6 +17,7 @@ type Metrics struct {
 	outcomesReceived *prometheus.CounterVec // result
 	outcomeBatch     prometheus.Histogram
 	ownerProxied     *prometheus.CounterVec // result
+	cachedReads      *prometheus.CounterVec // result
 }
 
 // httpBuckets are seconds: from a local answer to the longest wait.
@@ -60,5 +61,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			"Outcomes in one post to another gateway.", []float64{1, 2, 4, 8, 16, 32, 64, 128, 256}).WithLabelValues().(prometheus.Histogram),
 		ownerProxied: counter("evento_owner_proxied_total",
 			"Reads passed on to the owning gateway, by result (answered, unreachable, no-owner).", "result"),
+		cachedReads: counter("evento_cached_reads_total",
+			"Reads of aggregates of other gateways for which a snapshot was looked for in Redis, by result (answered, too-old, miss, away). All but answered go to the owner.", "result"),
 	}
 }

@@ -47,6 +47,10 @@ func (s *HTTPServer) getAggregate(w http.ResponseWriter, r *http.Request, p *Aut
 	if err != nil {
 		return err
 	}
+	q := aggregateQuery{e, place, asAvro, minVersion}
+	if s.answerCached(w, r, q) {
+		return nil
+	}
 	here, err := s.ownedHere(w, r, e.Aggregate())
 	if err != nil || !here {
 		return err
@@ -55,21 +59,58 @@ func (s *HTTPServer) getAggregate(w http.ResponseWriter, r *http.Request, p *Aut
 	if err != nil {
 		return err
 	}
+	answer, err := s.showAggregate(q, state, recorded)
+	if err != nil {
+		return err
+	}
+	answer.write(w, r)
+	return nil
+}
+
+// aggregateQuery is what a GET of an aggregate asks for.
+type aggregateQuery struct {
+	entity     runtime.Entity
+	place      EntityPlace
+	asAvro     bool
+	minVersion uint64
+}
+
+// aggregateAnswer is a state as it is shown.
+type aggregateAnswer struct {
+	version     uint64
+	contentType string
+	schema      runtime.DataSchema // of an Avro answer
+	body        []byte
+}
+
+// showAggregate makes the answer to a query of a state. Errors are problems.
+func (s *HTTPServer) showAggregate(q aggregateQuery, state shard.State, recorded time.Time) (aggregateAnswer, error) {
+	if q.asAvro {
+		return aggregateAnswer{state.Version, runtime.ContentTypeAvro, state.Schema, state.Data}, nil
+	}
+	shown, err := s.aggregateJSON(q.entity, q.place, state, recorded)
+	if err != nil {
+		return aggregateAnswer{}, err
+	}
+	body, err := json.Marshal(shown)
+	return aggregateAnswer{version: state.Version, contentType: "application/json", body: append(body, '\n')}, err
+}
+
+// write answers with the state, or that it is what the client has already.
+func (a aggregateAnswer) write(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Etag", versionTag(state.Version))
+	h.Set("Etag", versionTag(a.version))
 	h.Set("Vary", "Accept")
 	h.Set("Cache-Control", "no-cache") // keep it, but ask each time whether it is still so
-	if matchesTag(r.Header.Values("If-None-Match"), versionTag(state.Version)) {
+	if matchesTag(r.Header.Values("If-None-Match"), versionTag(a.version)) {
 		w.WriteHeader(http.StatusNotModified)
-		return nil
+		return
 	}
-	if asAvro {
-		h.Set("Content-Type", runtime.ContentTypeAvro)
-		h.Set(headerDataSchema, string(state.Schema))
-		w.Write(state.Data)
-		return nil
+	h.Set("Content-Type", a.contentType)
+	if a.schema != "" {
+		h.Set(headerDataSchema, string(a.schema))
 	}
-	return s.writeAggregate(w, e, place, state, recorded)
+	w.Write(a.body)
 }
 
 // readState reads the state, waiting for minVersion when it is asked for.
@@ -93,25 +134,24 @@ func (s *HTTPServer) readState(r *http.Request, a runtime.AggregateID, minVersio
 	return state, recorded, s.readProblem(err, fail(problemNoAggregate, "aggregate %q has no events", a))
 }
 
-func (s *HTTPServer) writeAggregate(w http.ResponseWriter, e runtime.Entity, place EntityPlace, state shard.State, recorded time.Time) error {
+func (s *HTTPServer) aggregateJSON(e runtime.Entity, place EntityPlace, state shard.State, recorded time.Time) (aggregateJSON, error) {
 	text, err := s.need.Schemas.ToJSON(state.Schema, state.Data)
 	if err != nil {
-		return err
+		return aggregateJSON{}, err
 	}
 	name, _, err := state.Schema.Parse()
 	if err != nil {
-		return err
+		return aggregateJSON{}, err
 	}
 	if !e.IsRoot() {
 		if text, err = childState(text, e, place, s.need.Schemas.Path(e)); err != nil {
-			w.Header().Del("Etag")
-			return err
+			return aggregateJSON{}, err
 		}
 		name = runtime.TypeName(place.Aggregate + "." + place.Type)
 	}
-	return writeJSON(w, http.StatusOK, aggregateJSON{
+	return aggregateJSON{
 		Entity: string(e), Type: string(name), Version: state.Version, RecordedTime: timeJSON{recorded}, State: text,
-	})
+	}, nil
 }
 
 // childState takes the part of a child entity out of the root's JSON.

@@ -256,24 +256,9 @@ func (s *Snapshots) Load(ctx context.Context, aggregate runtime.AggregateID) (sh
 }
 
 func (s *Snapshots) load(ctx context.Context, aggregate runtime.AggregateID) (shard.Snapshot, error) {
-	key := s.snapshotKey(aggregate)
-	var value []byte
-	if err := s.roundTrip(ctx, func(ctx context.Context) (err error) {
-		value, err = s.client.Get(ctx, key).Bytes()
-		return err
-	}); errors.Is(err, redis.Nil) {
-		return shard.Snapshot{}, fmt.Errorf("%w: redis has none of %q", ErrSnapshotMiss, aggregate)
-	} else if redis.HasErrorPrefix(err, "WRONGTYPE") {
-		return shard.Snapshot{}, fmt.Errorf("%w: under its key is no string", errSnapshotFormat)
-	} else if err != nil {
-		return shard.Snapshot{}, err
-	}
-	v, err := decodeSnapshot(key, aggregate, value)
+	v, err := s.value(ctx, aggregate)
 	if err != nil {
 		return shard.Snapshot{}, err
-	}
-	if fold, known := s.set.Fold(aggregate); known && v.snapshot.State.Schema != "" && fold != v.snapshot.State.Fold {
-		return shard.Snapshot{}, fmt.Errorf("%w: the one of %q is by an aggregator that folds events otherwise (%d) than the present one (%d)", ErrSnapshotMiss, aggregate, v.snapshot.State.Fold, fold)
 	}
 	if len(v.runs) > 0 {
 		if v.snapshot.Seen.Runs, err = s.loadRuns(ctx, aggregate, v.runs); err != nil {
@@ -282,6 +267,41 @@ func (s *Snapshots) load(ctx context.Context, aggregate runtime.AggregateID) (sh
 	}
 	s.know(aggregate, v.runs)
 	return v.snapshot, nil
+}
+
+// Peek returns a snapshot without the runs that it names, for who wants the
+// state alone. Errors are as those of Load, but that somebody looked is not
+// counted and changes nothing: what Redis has is its writer's concern.
+func (s *Snapshots) Peek(ctx context.Context, aggregate runtime.AggregateID) (shard.Snapshot, error) {
+	v, err := s.value(ctx, aggregate)
+	if errors.Is(err, errSnapshotFormat) {
+		err = fmt.Errorf("%w: %w", ErrSnapshotMiss, err)
+	}
+	return v.snapshot, err
+}
+
+// value reads and checks a snapshot's value, without the runs that it names.
+func (s *Snapshots) value(ctx context.Context, aggregate runtime.AggregateID) (snapshotValue, error) {
+	key := s.snapshotKey(aggregate)
+	var value []byte
+	if err := s.roundTrip(ctx, func(ctx context.Context) (err error) {
+		value, err = s.client.Get(ctx, key).Bytes()
+		return err
+	}); errors.Is(err, redis.Nil) {
+		return snapshotValue{}, fmt.Errorf("%w: redis has none of %q", ErrSnapshotMiss, aggregate)
+	} else if redis.HasErrorPrefix(err, "WRONGTYPE") {
+		return snapshotValue{}, fmt.Errorf("%w: under its key is no string", errSnapshotFormat)
+	} else if err != nil {
+		return snapshotValue{}, err
+	}
+	v, err := decodeSnapshot(key, aggregate, value)
+	if err != nil {
+		return snapshotValue{}, err
+	}
+	if fold, known := s.set.Fold(aggregate); known && v.snapshot.State.Schema != "" && fold != v.snapshot.State.Fold {
+		return snapshotValue{}, fmt.Errorf("%w: the one of %q is by an aggregator that folds events otherwise (%d) than the present one (%d)", ErrSnapshotMiss, aggregate, v.snapshot.State.Fold, fold)
+	}
+	return v, nil
 }
 
 func (s *Snapshots) loadRuns(ctx context.Context, aggregate runtime.AggregateID, names []string) ([]*shard.SeenRun, error) {
