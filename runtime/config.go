@@ -41,6 +41,7 @@ type Config struct {
 	LockFile     string        // written while the function is healthy, for OpenFaaS' exec probe: /tmp/.lock; empty: none (also when EVENTO_BIND is loopback)
 	Keys         []Key         // EVENTO_KEY_FILE, else the secret evento-signing-key: calls must be signed with one of them; none: not verified
 	Audience     string        // EVENTO_FUNCTION, else OPENFAAS_NAME, K_SERVICE: the function's name, which signatures must be for; empty: any
+	Drill        string        // EVENTO_DRILL: file that says which commands fail on purpose, see evento dev; only with a loopback EVENTO_BIND
 	Image        string        // EVENTO_IMAGE, else K_REVISION, else the version that the binary was built from
 }
 
@@ -84,6 +85,9 @@ func ConfigFromEnvironment(getenv func(string) string) (Config, error) {
 	c.StopDelay = e.optionalDuration("healthcheck_interval", delay)
 	if ip := net.ParseIP(c.Bind); ip != nil && ip.IsLoopback() {
 		c.LockFile = "" // many functions on one machine
+		c.Drill = getenv("EVENTO_DRILL")
+	} else if file := getenv("EVENTO_DRILL"); file != "" {
+		e.problem("EVENTO_DRILL=%s: calls are made to fail on a loopback EVENTO_BIND only", file)
 	}
 	if c.Image == "" {
 		c.Image = buildVersion()

@@ -39,6 +39,7 @@ func TestConfigurationIsReadFromEitherPlatform(t *testing.T) {
 		}},
 		"the delay that is said":   {map[string]string{"healthcheck_interval": "5s"}, func(c runtime.Config) bool { return c.StopDelay == 5*time.Second }},
 		"a process on one machine": {map[string]string{"EVENTO_BIND": "127.0.0.1"}, func(c runtime.Config) bool { return c.Bind == "127.0.0.1" && c.LockFile == "" }},
+		"a drill on one machine":   {map[string]string{"EVENTO_BIND": "127.0.0.1", "EVENTO_DRILL": "/tmp/drill"}, func(c runtime.Config) bool { return c.Drill == "/tmp/drill" }},
 		"jwt_auth off":             {map[string]string{"jwt_auth": "false"}, func(runtime.Config) bool { return true }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,12 +54,12 @@ func TestConfigurationIsReadFromEitherPlatform(t *testing.T) {
 func TestAllThatIsWrongWithTheConfigurationIsSaidAtOnce(t *testing.T) {
 	_, err := runtime.ConfigFromEnvironment(environment(map[string]string{
 		"PORT": "http", "read_timeout": "soon", "write_timeout": "0", "exec_timeout": "-1s", "max_inflight": "-1",
-		"EVENTO_MAX_BODY": "1", "EVENTO_STATE_CACHE": "64M", "jwt_auth": "true", "EVENTO_KEY_FILE": "/nowhere/key", "healthcheck_interval": "48h",
+		"EVENTO_MAX_BODY": "1", "EVENTO_STATE_CACHE": "64M", "EVENTO_DRILL": "/tmp/drill", "jwt_auth": "true", "EVENTO_KEY_FILE": "/nowhere/key", "healthcheck_interval": "48h",
 	}))
 	if err == nil {
 		t.Fatal("it is taken")
 	}
-	for _, name := range []string{"PORT", "read_timeout", "write_timeout", "exec_timeout", "max_inflight", "EVENTO_MAX_BODY", "EVENTO_STATE_CACHE", "jwt_auth", "/nowhere/key", "healthcheck_interval"} {
+	for _, name := range []string{"PORT", "read_timeout", "write_timeout", "exec_timeout", "max_inflight", "EVENTO_MAX_BODY", "EVENTO_STATE_CACHE", "EVENTO_DRILL", "jwt_auth", "/nowhere/key", "healthcheck_interval"} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("nothing is said of %s:\n%v", name, err)
 		}

@@ -16,6 +16,7 @@ type runner struct {
 	now func() time.Time
 
 	states *stateCache // nil: none are kept
+	drill  drill
 }
 
 // Invoke runs one invocation in this process, as the server does for a request:
@@ -77,6 +78,11 @@ func (r *runner) one(ctx context.Context, in *Invocation, p *progress) Result {
 	res.Failure = guard(func() *Failure {
 		if err := r.valid(in); err != nil {
 			return err
+		}
+		if in.Kind == KindHandle || in.Kind == KindExecute {
+			if err := r.drill.strike(in.Aggregate); err != nil {
+				return err
+			}
 		}
 		switch in.Kind {
 		case KindHandle:

@@ -49,7 +49,7 @@ func NewServer(f *Function, config Config, log *slog.Logger) (*Server, error) {
 	config = config.withDefaults()
 	d := f.Description()
 	d.Image = config.Image
-	run := runner{f: f, log: log, now: time.Now}
+	run := runner{f: f, log: log, now: time.Now, drill: drill(config.Drill)}
 	if config.StateCache > 0 && d.HasRole(RoleAggregator) {
 		run.states = newStateCache(config.StateCache)
 		d.Caches = true
