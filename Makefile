@@ -14,6 +14,10 @@ PACKAGES := ./...
 run: build ## build evento and run everything on this machine (broker, Redis, gateway, the bank's functions)
 	./$(BIN) dev $(ARGS)
 
+.PHONY: demo
+demo: build ## a tour of what make run has started, in another terminal; ARGS="--plain"
+	@./$(BIN) demo $(ARGS)
+
 .PHONY: build
 build: tools ## build bin/evento
 	@echo "building $(BIN) (the first time takes some minutes)"

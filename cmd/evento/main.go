@@ -92,7 +92,7 @@ it needs is away, try again.`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", devCommand(runGateway), gatewayCommand())
+	add("run", devCommand(runGateway), demoCommand(&g), gatewayCommand())
 	add("use", sendCommand(&g), getCommand(&g), eventsCommand(&g), causeCommand(&g), parkedCommand(&g), schemaCommand(&g))
 	add("build", generateCommand(), benchCommand(&g))
 	return root

@@ -158,7 +158,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 
 	running, err := startFunctions(ctx, functions, functionOptions{
-		bin: builder.Bin, logs: filepath.Join(dir, "logs"), timing: o.Timing, hard: o.Hard, say: say,
+		bin: builder.Bin, logs: filepath.Join(dir, "logs"), drill: filepath.Join(dir, DrillFile), timing: o.Timing, hard: o.Hard, say: say,
 	})
 	defer running.stop(say)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 type functionOptions struct {
 	bin    func(Function) string
 	logs   string
+	drill  string // see DrillFile
 	timing Timing
 	hard   <-chan struct{}
 	say    *printer
@@ -38,7 +39,7 @@ func startFunctions(ctx context.Context, functions []Function, o functionOptions
 	for i, f := range functions {
 		set.processes = append(set.processes, &process{
 			function: f, bin: o.bin(f), port: ports[i], url: fmt.Sprintf("http://127.0.0.1:%d", ports[i]),
-			logFile: filepath.Join(o.logs, f.Name+".log"), timing: o.timing, hard: o.hard, say: o.say,
+			logFile: filepath.Join(o.logs, f.Name+".log"), drill: o.drill, timing: o.timing, hard: o.hard, say: o.say,
 			changed: func() {
 				select {
 				case set.changed <- struct{}{}:

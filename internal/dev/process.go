@@ -22,6 +22,7 @@ type process struct {
 	port     int
 	url      string
 	logFile  string
+	drill    string // file with which a tour makes functions fail
 	timing   Timing
 	hard     <-chan struct{} // closed when nothing may be waited for any longer; may be nil
 	say      *printer
@@ -199,7 +200,8 @@ func (p *process) environment() []string {
 	return append(env,
 		"OPENFAAS_NAME="+p.function.Name,
 		fmt.Sprintf("PORT=%d", p.port),
-		"EVENTO_BIND=127.0.0.1")
+		"EVENTO_BIND=127.0.0.1",
+		"EVENTO_DRILL="+p.drill)
 }
 
 const healthPath = "/_/health"

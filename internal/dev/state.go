@@ -29,6 +29,10 @@ type FunctionState struct {
 
 const stateFile = "dev.json"
 
+// DrillFile is the file of the data directory that makes functions fail on
+// purpose: see EVENTO_DRILL of package runtime.
+const DrillFile = "drill"
+
 // ReadState returns what runs on the data directory. The error wraps
 // [os.ErrNotExist] when nothing does.
 func ReadState(dir string) (State, error) {
