@@ -56,6 +56,9 @@ type FunctionLimits struct {
 	EventBytes int // of one event's value: what fits into a record of the events topic
 	StepBytes  int // of all events of one command together
 	StateBytes int // of a state; one that is larger may shrink but not grow
+	// OfferBytes is the size from which on a state is named by its hash, instead of
+	// sent, to a function that keeps states; see [stateOffers]. Negative: all are sent.
+	OfferBytes int
 
 	BatchItems int // invocations in one request
 	BatchBytes int // of states and messages in one request
@@ -72,7 +75,7 @@ type FunctionLimits struct {
 // DefaultFunctionLimits fit Kafka's default max.message.bytes of 1 MiB.
 func DefaultFunctionLimits() FunctionLimits {
 	return FunctionLimits{
-		Events: 1000, EventBytes: 900 << 10, StepBytes: 8 << 20, StateBytes: 4 << 20,
+		Events: 1000, EventBytes: 900 << 10, StepBytes: 8 << 20, StateBytes: 4 << 20, OfferBytes: 4 << 10,
 		BatchItems: 256, BatchBytes: 4 << 20,
 		Requests: 2, Slow: 64, SlowAfter: 10 * time.Millisecond, SplitAfter: time.Second,
 	}
@@ -93,6 +96,9 @@ func (l *FunctionLimits) setDefaults() {
 	set(&l.BatchBytes, d.BatchBytes)
 	set(&l.Requests, d.Requests)
 	set(&l.Slow, d.Slow)
+	if l.OfferBytes == 0 {
+		l.OfferBytes = d.OfferBytes
+	}
 	if l.SlowAfter <= 0 {
 		l.SlowAfter = d.SlowAfter
 	}
@@ -192,6 +198,8 @@ func (f *Functions) line(t *FunctionTarget) (*functionLine, error) {
 type FunctionStatus struct {
 	URL      string
 	Away     bool                 // calls are kept away from it
+	Offered  int                  // states that were offered to it by their hash, and it answered
+	Missed   int                  // those of them that it did not have
 	Waiting  int                  // calls that are not sent yet
 	InFlight int                  // requests
 	Built    *runtime.Description // nil while not known

@@ -58,7 +58,7 @@ func (f *Functions) ask(ctx context.Context, t *FunctionTarget, q *question) (an
 		if err != nil {
 			return answered{}, f.trouble(t, l, q, err)
 		}
-		result, err := l.call(ctx, build.Hash, t.Timeout, item)
+		result, err := l.call(ctx, build, t.Timeout, item)
 		var changed *runtime.DescriptionChanged
 		if err == nil {
 			l.remember(build)

@@ -46,6 +46,7 @@ type functionLine struct {
 	runs     int                         // commands of one aggregate in a call, at most
 	build    *runtime.Description
 	buildAt  time.Time // when build was last seen
+	offers   stateOffers
 }
 
 // maxSuspects bounds functionLine.suspects; who is forgotten is suspected again soon enough.
@@ -57,8 +58,9 @@ type functionCall struct {
 	built   runtime.Fingerprint
 	timeout time.Duration
 	item    runtime.Invocation
-	size    int  // bytes, about
-	split   bool // it travels alone: it was in a request that failed as a whole, or that takes long
+	offer   []byte // hash that is sent in place of the item's state; nil: the state is
+	size    int    // bytes, about, with the state: the answer has one as large
+	split   bool   // it travels alone: it was in a request that failed as a whole, or that takes long
 	batch   *functionBatch
 	asker   *functionAsker
 }
@@ -109,11 +111,11 @@ func newFunctionLine(f *Functions, url string, caller FunctionCaller) *functionL
 	return l
 }
 
-// call sends one invocation and waits for its answer.
-func (l *functionLine) call(ctx context.Context, built runtime.Fingerprint, timeout time.Duration, item runtime.Invocation) (runtime.Result, error) {
+// call sends one invocation, encoded for a build, and waits for its answer.
+func (l *functionLine) call(ctx context.Context, build *runtime.Description, timeout time.Duration, item runtime.Invocation) (runtime.Result, error) {
 	c := &functionCall{
-		ctx: ctx, built: built, timeout: timeout, item: item, size: invocationSize(&item),
-		asker: &functionAsker{done: make(chan functionAnswer, 1)},
+		ctx: ctx, built: build.Hash, timeout: timeout, item: item, size: invocationSize(&item),
+		offer: l.offerOf(build, &item), asker: &functionAsker{done: make(chan functionAnswer, 1)},
 	}
 	l.mu.Lock()
 	l.queue = append(l.queue, c)
@@ -296,12 +298,16 @@ func (l *functionLine) invoke(ctx context.Context, b *functionBatch) (results []
 	for i, c := range b.calls {
 		items[i] = c.item
 		items[i].ID = strconv.Itoa(i)
+		if c.offer != nil {
+			items[i].State, items[i].StateHash = nil, c.offer
+		}
 	}
 	results, _, err = l.caller.Invoke(ctx, l.url, b.calls[0].built, items)
 	return results, err
 }
 
-// deliver gives every call its result. It is called with mu held.
+// deliver gives every call its result, or sends it again with the state that
+// the function does not have. It is called with mu held.
 func (l *functionLine) deliver(b *functionBatch, results []runtime.Result) {
 	l.answered()
 	byCall := make([]*runtime.Result, len(b.calls))
@@ -311,6 +317,7 @@ func (l *functionLine) deliver(b *functionBatch, results []runtime.Result) {
 			byCall[n] = &results[i]
 		}
 	}
+	var again []*functionCall
 	for i, c := range b.calls {
 		r := byCall[i]
 		if r == nil {
@@ -318,10 +325,18 @@ func (l *functionLine) deliver(b *functionBatch, results []runtime.Result) {
 				Reason: fmt.Sprintf("its answer to %d invocations leaves this one out", len(b.calls))}})
 			continue
 		}
+		if c.offer != nil && l.missed(r) {
+			c.offer, c.batch = nil, nil
+			again = append(again, c)
+			continue
+		}
 		if r.Failure == nil || r.Failure.Code != runtime.FailureDeadline {
 			delete(l.suspects, c.item.Aggregate)
 		}
 		c.answer(functionAnswer{result: *r})
+	}
+	if len(again) > 0 {
+		l.queue = append(again, l.queue...)
 	}
 }
 
@@ -454,6 +469,6 @@ func (l *functionLine) status() FunctionStatus {
 	defer l.mu.Unlock()
 	return FunctionStatus{
 		URL: l.url, Away: l.breaker.open(), Waiting: len(l.queue),
-		InFlight: l.flying + l.slow, Built: l.build,
+		InFlight: l.flying + l.slow, Built: l.build, Offered: l.offers.all, Missed: l.offers.misses,
 	}
 }

@@ -318,3 +318,11 @@ func TestToken(t *testing.T) {
 		}
 	}
 }
+
+func TestAStateTooSmallToBeKeptIsNoLimitForOffers(t *testing.T) {
+	code, _, stderr := evento(t, "", "gateway", "--offer-states", "100")
+	if code == 0 {
+		t.Error("it is taken")
+	}
+	contains(t, "the error", stderr, "--offer-states is 100", "4096")
+}

@@ -74,6 +74,7 @@ type gatewayFlags struct {
 	stack        string
 	urls         map[string]string
 	functionKey  string
+	offerStates  int
 	session      time.Duration
 }
 
@@ -98,6 +99,7 @@ func (f *gatewayFlags) bind(c *cobra.Command) {
 	p.StringVar(&f.stack, "stack", "", "stack.yml whose evento.io annotations declare Triggers")
 	p.StringToStringVar(&f.urls, "function-url", nil, "name=URL of a function of the stack; without any, the OpenFaaS gateway that the stack names is used")
 	p.StringVar(&f.functionKey, "function-key", "", "file with the key that signs calls to functions")
+	p.IntVar(&f.offerStates, "offer-states", gateway.DefaultFunctionLimits().OfferBytes, "bytes from which on a state is named by its hash to functions that keep states, instead of sent; -1: all are sent")
 	p.DurationVar(&f.session, "session-timeout", 6*time.Second, "how long a silent gateway keeps its partitions")
 }
 
@@ -113,6 +115,10 @@ func (f *gatewayFlags) config(log *slog.Logger) (gateway.Config, error) {
 		Partitions: f.partitions, Replication: f.replication, MinInSync: f.minInSync,
 		Redis: f.redis, SchemaDir: f.schemas, SessionTimeout: f.session, Log: log,
 	}
+	if f.offerStates != -1 && f.offerStates < runtime.MinKeptState {
+		note(fmt.Errorf("--offer-states is %d; functions keep no state smaller than %d bytes: give at least that, or -1 to send all states", f.offerStates, runtime.MinKeptState))
+	}
+	c.FunctionLimits.OfferBytes = f.offerStates
 	for _, file := range f.secrets {
 		secret, err := os.ReadFile(file)
 		note(err)
