@@ -74,8 +74,10 @@ func TestFunctionsEndWhenItIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, o.Out)
 	}
-	a := ask(t, c.State.Functions[0].URL)
-	t.Cleanup(func() { syscall.Kill(a.Child, syscall.SIGKILL) }) // of the function, not of ours: it is out of reach
+	for _, f := range c.State.Functions {
+		a := ask(t, f.URL)
+		t.Cleanup(func() { syscall.Kill(a.Child, syscall.SIGKILL) }) // of the function, not of ours: it is out of reach
+	}
 	if err := c.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
