@@ -19,7 +19,7 @@ import (
 )
 
 // deadline is how long a test waits for what must happen soon.
-const deadline = 20 * time.Second
+const deadline = time.Minute
 
 // watched is a Router that watches one source, and its log.
 type watched struct {

@@ -91,7 +91,7 @@ func TestHostileInput(t *testing.T) {
 			if took := after.TotalAlloc - before.TotalAlloc; took > 64<<20 {
 				t.Errorf("took %d bytes of memory", took)
 			}
-			if elapsed > 5*time.Second {
+			if elapsed > 30*time.Second {
 				t.Errorf("took %v", elapsed)
 			}
 			if _, err := c.ToJSON(schemas[0], test.data); !errors.Is(err, ErrData) {

@@ -38,7 +38,7 @@ func kafkaClient(t *testing.T, b *Broker, opts ...kgo.Opt) *kgo.Client {
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

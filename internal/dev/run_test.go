@@ -96,7 +96,7 @@ func start(t *testing.T, o Options) (*run, State) {
 		return r, s
 	case err := <-r.done:
 		t.Fatalf("it ended before it was ready: %v\n%s", err, r.out)
-	case <-time.After(60 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("not ready\n%s", r.out)
 	}
 	panic("unreachable")
@@ -110,7 +110,7 @@ func (r *run) end(t *testing.T) {
 		if err != nil {
 			t.Errorf("stopping: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("it does not stop\n%s", r.out)
 	}
 }
@@ -125,7 +125,7 @@ type about struct {
 
 func ask(t *testing.T, url string) about {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	resp, err := client.Get(url + "/about")
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +141,7 @@ func ask(t *testing.T, url string) about {
 // eventually waits for a condition that nobody signals.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -231,7 +231,7 @@ func TestFunctionThatDiesIsRestarted(t *testing.T) {
 	o := testOptions(t)
 	r, s := start(t, o)
 	before := ask(t, s.Functions[0].URL)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	if resp, err := client.Get(s.Functions[0].URL + "/die"); err == nil {
 		resp.Body.Close()
 	}
@@ -335,7 +335,7 @@ func TestSecondInstanceIsRefused(t *testing.T) {
 	r, s := start(t, o)
 	second := testOptions(t)
 	second.Dir, second.Out = o.Dir, io.Discard
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // in case that it is not refused
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // in case that it is not refused
 	defer cancel()
 	err := Run(ctx, second)
 	if err == nil || !strings.Contains(err.Error(), s.Gateway) || !strings.Contains(err.Error(), "--dir") {
@@ -382,7 +382,7 @@ func TestHardStop(t *testing.T) {
 		if err == nil {
 			t.Error("a stop that waited for nobody is no clean one")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it waits on")
 	}
 	if !gone(s.Functions[0].PID) {
