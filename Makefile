@@ -31,11 +31,11 @@ test: tools ## all tests that need no server: embedded broker and Redis, race de
 
 .PHONY: test-real
 test-real: tools ## the same suite on a real Apache Kafka and redis-server, which are fetched and started
-	scripts/with-real go test $(GOFLAGS_P) -count=1 $(PACKAGES)
+	scripts/with-real go test $(GOFLAGS_P) -count=1 -timeout 20m $(PACKAGES)
 
 .PHONY: proof
 proof: tools ## the promises proved from the outside on real Kafka, 20,000 commands; ARGS="-proof.seed 7"
-	scripts/with-real go test -count=1 -timeout 20m -v ./internal/proof/ -proof.commands 20000 $(ARGS)
+	scripts/with-real go test -count=1 -timeout 30m -v ./internal/proof/ -proof.commands 20000 -proof.copyage 1m $(ARGS)
 
 .PHONY: lint
 lint: tools ## gofmt and go vet

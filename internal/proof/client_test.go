@@ -29,21 +29,23 @@ const problemPrefix = "urn:evento:problem:"
 // send sends a command once and writes down what came of it.
 func (g *gateway) send(c *command, wait time.Duration) attempt {
 	a := attempt{Gateway: g.name, Sent: time.Now()}
-	a.Status, a.Problem, a.Outcome, a.Err = g.post(c, wait)
+	g.post(c, wait, &a)
 	a.Done = time.Now()
 	a.Result = resultOf(a.Status, a.Problem, a.Outcome)
 	c.add(a)
 	return a
 }
 
-func (g *gateway) post(c *command, wait time.Duration) (status int, problem string, o *outcome, failure string) {
+func (g *gateway) post(c *command, wait time.Duration, a *attempt) {
 	body, err := json.Marshal(map[string]any{"entity": c.Entity, "command_type": c.Type, "payload": c.Payload, "id": c.ID, "source": c.Source})
 	if err != nil {
-		return 0, "", nil, err.Error()
+		a.Err = err.Error()
+		return
 	}
 	r, err := http.NewRequest(http.MethodPost, g.url+"/v1/commands", bytes.NewReader(body))
 	if err != nil {
-		return 0, "", nil, err.Error()
+		a.Err = err.Error()
+		return
 	}
 	r.Header.Set("Content-Type", "application/json")
 	if wait > 0 {
@@ -52,35 +54,42 @@ func (g *gateway) post(c *command, wait time.Duration) (status int, problem stri
 	if c.Expect != "" {
 		r.Header.Set("If-Match", `"`+c.Expect+`"`)
 	}
-	return roundTrip(r)
+	a.roundTrip(r)
 }
 
 // roundTrip sends a request whose answer is an outcome or a problem.
-func roundTrip(r *http.Request) (status int, problem string, o *outcome, failure string) {
+func (a *attempt) roundTrip(r *http.Request) {
 	answer, err := client.Do(r)
 	if err != nil {
-		return 0, "", nil, err.Error()
+		a.Err = err.Error()
+		return
 	}
 	text, err := readAll(answer)
 	if err != nil {
-		return 0, "", nil, err.Error() // a status without its answer tells nothing
+		a.Err = err.Error() // a status without its answer tells nothing
+		return
 	}
+	a.Status, a.RetryAfter = answer.StatusCode, answer.Header.Get("Retry-After")
 	if answer.Header.Get("Content-Type") == "application/problem+json" {
 		var doc struct {
 			Type    string   `json:"type"`
 			Outcome *outcome `json:"outcome"`
 			Detail  string   `json:"detail"`
+			ID      string   `json:"id"`
 		}
 		if err := json.Unmarshal(text, &doc); err != nil {
-			return answer.StatusCode, "", nil, fmt.Sprintf("%v: %s", err, text)
+			a.Err = fmt.Sprintf("%v: %s", err, text)
+			return
 		}
-		return answer.StatusCode, strings.TrimPrefix(doc.Type, problemPrefix), doc.Outcome, doc.Detail
+		a.Problem, a.Outcome, a.Err, a.RepeatID = strings.TrimPrefix(doc.Type, problemPrefix), doc.Outcome, doc.Detail, doc.ID
+		return
 	}
-	o = new(outcome)
+	o := new(outcome)
 	if err := json.Unmarshal(text, o); err != nil {
-		return answer.StatusCode, "", nil, fmt.Sprintf("%v: %s", err, text)
+		a.Err = fmt.Sprintf("%v: %s", err, text)
+		return
 	}
-	return answer.StatusCode, "", o, ""
+	a.Outcome = o
 }
 
 // resultOf says what a sender may believe. What is not certain is unknown: a
@@ -103,17 +112,16 @@ func (g *gateway) outcome(c *command) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	var status int
-	var problem, failure string
-	var o *outcome
+	var a attempt
 	askAgain(func() int {
-		status, problem, o, failure = roundTrip(r)
-		return status
+		a = attempt{}
+		a.roundTrip(r)
+		return a.Status
 	})
-	if status != http.StatusOK {
-		return nil, fmt.Errorf("outcome of %s at %s: %d %s %s", c, g.name, status, problem, failure)
+	if a.Status != http.StatusOK {
+		return nil, fmt.Errorf("outcome of %s at %s: %d %s %s", c, g.name, a.Status, a.Problem, a.Err)
 	}
-	return o, nil
+	return a.Outcome, nil
 }
 
 // askAgain repeats a question while it is answered 503: a partition may move at

@@ -14,5 +14,7 @@
 // notices each kind of lie.
 //
 // The embedded broker differs from Apache Kafka where ownership is concerned; what
-// these tests say of fencing, and how fast, counts on the real one.
+// these tests say of fencing, and how fast, counts on the real one. What happens
+// when brokers fall silent, die and come back is tested there alone, on brokers of
+// the test's own (scripts/make-brokers).
 package proof

@@ -42,6 +42,8 @@ type attempt struct {
 	Problem    string   // type of the problem document, without its prefix
 	Outcome    *outcome // nil when the answer had none
 	Err        string
+	RetryAfter string // header; "" when the answer had none
+	RepeatID   string // the id that a problem document says to repeat with
 }
 
 // result is what a sender may believe of an attempt.

@@ -17,9 +17,11 @@ type load struct {
 	checking int           // accounts
 	savings  int           // accounts
 	wait     time.Duration // for outcomes
+	pace     time.Duration // that a client waits after each command
 	history  *history
 
 	done    atomic.Int64 // commands that their clients are through with
+	gate    atomic.Int64 // commands that may be begun; 0: all
 	aborted atomic.Bool  // the test is over: no client sends any more
 	total   int
 
@@ -80,11 +82,18 @@ func (l *load) reached(t testing.TB, share float64) {
 	}
 }
 
+// upTo lets clients begin this share of the commands and no more for now, so that
+// a fault that comes later meets some. Before begin, it is of n commands.
+func (l *load) upTo(share float64, n int) { l.gate.Store(int64(share * float64(n))) }
+
 // pause is a client's way to wait: what it does next does not depend on how long it was.
 func pause(d time.Duration) { <-time.After(d) }
 
 func (l *load) mix(n int) {
 	l.each(n, func(i int, random *rand.Rand) {
+		for gate := l.gate.Load(); gate > 0 && int64(i) >= gate && !l.aborted.Load(); gate = l.gate.Load() {
+			pause(20 * time.Millisecond)
+		}
 		mode := modeWait
 		switch random.IntN(20) {
 		case 0, 1:
@@ -108,6 +117,9 @@ func (l *load) each(n int, do func(i int, random *rand.Rand)) {
 			for i := int(next.Add(1)) - 1; i < n && !l.aborted.Load(); i = int(next.Add(1)) - 1 {
 				do(i, rand.New(rand.NewPCG(l.seed, uint64(i))))
 				l.done.Add(1)
+				if l.pace > 0 && !l.aborted.Load() {
+					pause(l.pace)
+				}
 			}
 		})
 	}

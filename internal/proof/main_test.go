@@ -17,6 +17,7 @@ import (
 var (
 	flagCommands = flag.Int("proof.commands", 2000, "commands of TestProof; other tests send fewer")
 	flagSeed     = flag.Uint64("proof.seed", 1, "of the commands that are sent")
+	flagCopyAge  = flag.Duration("proof.copyage", 5*time.Second, "how old the copy of Redis is that TestRedisLost puts back, about")
 	flagKeep     = flag.String("proof.keep", "", "folder for the logs of all processes; only those of failed tests are kept without it")
 )
 

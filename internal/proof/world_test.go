@@ -39,6 +39,7 @@ type setup struct {
 	programs map[string]string // functions by name: their programs; nil for the bank's
 	env      []string          // of the functions
 	redis    func(testing.TB) redisServer
+	kafka    *kafkatest.Kafka // nil: see startKafka
 }
 
 // newWorld starts everything and returns when all gateways are ready.
@@ -66,7 +67,10 @@ func newWorld(t *testing.T, s setup) *world {
 	if s.redis == nil {
 		s.redis = startRedis
 	}
-	w := &world{kafka: startKafka(t), redis: s.redis(t), functions: map[string]*function{}}
+	if s.kafka == nil {
+		s.kafka = startKafka(t)
+	}
+	w := &world{kafka: s.kafka, redis: s.redis(t), functions: map[string]*function{}}
 	w.run = strings.TrimSuffix(w.kafka.Prefix, "-")
 	w.topics = kafka.Topics{Prefix: w.kafka.Prefix + "evento", Layout: s.layout}
 	for _, name := range slices.Sorted(maps.Keys(s.programs)) {
