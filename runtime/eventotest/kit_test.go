@@ -14,8 +14,11 @@ import (
 // recorder is a test that fails without failing this one.
 type recorder struct {
 	testing.TB
-	said []string
+	said    []string
+	cleanup []func()
 }
+
+func (r *recorder) Cleanup(f func()) { r.cleanup = append(r.cleanup, f) }
 
 func (r *recorder) Helper() {}
 
@@ -44,6 +47,9 @@ func said(run func(t testing.TB)) string {
 		}()
 		run(r)
 	}()
+	for _, f := range r.cleanup {
+		f()
+	}
 	return strings.Join(r.said, "\n")
 }
 
@@ -173,21 +179,69 @@ func TestAScenarioThatDoesNotHoldSaysWhy(t *testing.T) {
 }
 
 func TestADispatcherIsTested(t *testing.T) {
-	gift := func(_ runtime.DispatcherContext, e *basket.CouponEarned) ([]runtime.Command, error) {
-		if e.Code == "" {
+	calls := int32(0)
+	gift := func(ctx runtime.DispatcherContext, e *basket.CouponEarned) ([]runtime.Command, error) {
+		calls++
+		quantity := int32(1)
+		switch e.Code {
+		case "":
 			return nil, nil
+		case "error":
+			return nil, errors.New("no line")
+		case "panic":
+			panic("at the disco")
+		case "chance":
+			quantity = calls // another decision each time
+		case "time":
+			quantity = int32(ctx.Now().Second())
+		case "sometimes":
+			if calls%2 == 0 {
+				return nil, errors.New("not today")
+			}
 		}
-		return []runtime.Command{basket.Send("basket:2", &basket.AddItem{Item: e.Code, Quantity: 1})}, nil
+		return []runtime.Command{basket.Send("basket:2", &basket.AddItem{Item: e.Code, Quantity: quantity})}, nil
 	}
 	reactions := []runtime.Reaction{basket.OnCouponEarned(gift), runtime.Sends(basket.Definition())}
-	d := eventotest.NewDispatcher(t, reactions...)
-	d.When("basket:1", &basket.CouponEarned{Code: "tea"}).Then(basket.Send("basket:2", &basket.AddItem{Item: "tea", Quantity: 1}))
-	d.When("basket:1", &basket.CouponEarned{}).Then()
-	got := said(func(t testing.TB) {
-		eventotest.NewDispatcher(t, reactions...).When("basket:1", &basket.CouponEarned{Code: "tea"}).
-			Then(basket.Send("basket:3", &basket.AddItem{Item: "tea", Quantity: 1}))
-	})
-	if !strings.Contains(got, "- (entity): basket:3") || !strings.Contains(got, "+ (entity): basket:2") {
-		t.Errorf("said %s", got)
+	dispatcher := func(t testing.TB) *eventotest.Dispatcher { return eventotest.NewDispatcher(t, reactions...) }
+	when := func(t testing.TB, code string) *eventotest.Dispatcher {
+		calls = 0
+		return dispatcher(t).When("basket:1", &basket.CouponEarned{Code: code})
+	}
+	add := func(item string, quantity int32) runtime.Command {
+		return basket.Send("basket:2", &basket.AddItem{Item: item, Quantity: quantity})
+	}
+	when(t, "tea").Then(add("tea", 1)).
+		When("basket:1", &basket.CouponEarned{}).Then().
+		When("basket:1", &basket.CouponEarned{Code: "time"}).Then(add("time", 2)). // each is a second later
+		When("basket:1", &basket.CouponEarned{Code: "error"}).ThenError("no line").
+		When("basket:1", &basket.CouponEarned{Code: "panic"}).ThenError("at the disco")
+	for name, c := range map[string]struct {
+		run  func(t testing.TB)
+		want []string
+	}{
+		"another target": {func(t testing.TB) {
+			when(t, "tea").Then(basket.Send("basket:3", &basket.AddItem{Item: "tea", Quantity: 1}))
+		}, []string{"- (entity): basket:3", "+ (entity): basket:2"}},
+		"another value":  {func(t testing.TB) { when(t, "tea").Then(add("tea", 5)) }, []string{"- quantity: 5", "+ quantity: 1"}},
+		"one too many":   {func(t testing.TB) { when(t, "tea").Then() }, []string{"not expected", "+ Basket.AddItem"}},
+		"one missing":    {func(t testing.TB) { when(t, "").Then(add("tea", 1)) }, []string{"1: missing"}},
+		"an error":       {func(t testing.TB) { when(t, "error").Then() }, []string{"no commands but error: no line"}},
+		"no error":       {func(t testing.TB) { when(t, "tea").ThenError("x") }, []string{"expected an error with \"x\""}},
+		"another error":  {func(t testing.TB) { when(t, "error").ThenError("x") }, []string{"failed with", "no line"}},
+		"chance":         {func(t testing.TB) { when(t, "chance") }, []string{"something else when it was called again"}},
+		"sometimes":      {func(t testing.TB) { when(t, "sometimes") }, []string{"failed the second: error: not today"}},
+		"Then too early": {func(t testing.TB) { dispatcher(t).Then() }, []string{"call When first"}},
+		"error not looked at": {func(t testing.TB) { when(t, "error").When("basket:1", &basket.CouponEarned{}).Then() },
+			[]string{"the event before was answered with error: no line"}},
+		"error not looked at in the end": {func(t testing.TB) { when(t, "error") }, []string{"the event before was answered with error: no line"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := said(c.run)
+			for _, want := range c.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("said\n%s\nwant %q in it", got, want)
+				}
+			}
+		})
 	}
 }
