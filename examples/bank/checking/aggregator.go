@@ -2,6 +2,7 @@ package checking
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/evento-oss/evento/examples/bank/checking/gen"
 	"github.com/evento-oss/evento/runtime"
@@ -37,6 +38,43 @@ func (Aggregator) DepositReceived(ctx runtime.AggregatorContext, account *gen.Ch
 func (Aggregator) CashWithdrawn(ctx runtime.AggregatorContext, account *gen.CheckingAccount, e *gen.CashWithdrawn) (*gen.CheckingAccount, error) {
 	// A withdrawal has no transaction id of its own; the event's is as good.
 	return book(ctx, account, ctx.EventID(), -e.Amount.Minor, gen.SomeString(e.Destination))
+}
+
+// TransferredToSavings takes from the balance and remembers the transfer until
+// its end is known.
+func (Aggregator) TransferredToSavings(ctx runtime.AggregatorContext, account *gen.CheckingAccount, e *gen.TransferredToSavings) (*gen.CheckingAccount, error) {
+	account, err := book(ctx, account, e.Transaction_id, -e.Amount.Minor, gen.SomeString(e.Destination))
+	if err == nil {
+		account.Under_way = append(account.Under_way, gen.Transfer{Transaction_id: e.Transaction_id, Destination: e.Destination, Amount: e.Amount})
+	}
+	return account, err
+}
+
+// TransferCompleted ends a transfer.
+func (Aggregator) TransferCompleted(_ runtime.AggregatorContext, account *gen.CheckingAccount, e *gen.TransferCompleted) (*gen.CheckingAccount, error) {
+	return ended(account, e.Transaction_id)
+}
+
+// TransferReturned ends a transfer and adds to the balance.
+func (Aggregator) TransferReturned(ctx runtime.AggregatorContext, account *gen.CheckingAccount, e *gen.TransferReturned) (*gen.CheckingAccount, error) {
+	account, err := ended(account, e.Transaction_id)
+	if err != nil {
+		return nil, err
+	}
+	return book(ctx, account, e.Transaction_id, e.Amount.Minor, gen.SomeString(e.Destination))
+}
+
+// ended forgets a transfer.
+func ended(account *gen.CheckingAccount, transactionID string) (*gen.CheckingAccount, error) {
+	if account == nil {
+		return nil, errNotOpened
+	}
+	i := underWay(account, transactionID)
+	if i < 0 {
+		return nil, errors.New("no such transfer is under way")
+	}
+	account.Under_way = slices.Delete(account.Under_way, i, i+1)
+	return account, nil
 }
 
 // CheckingAccountClosed is the last event that changes anything.

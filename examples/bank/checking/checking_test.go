@@ -1,6 +1,7 @@
 package checking_test
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -65,7 +66,7 @@ func TestADepositIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			account(t).Given(c.given...).
 				When(&gen.ReceiveDeposit{Transaction_id: "t-1", Source: "cash", Amount: c.amount}).
-				Then(&gen.ReceiveDepositFailed{Transaction_id: "t-1", Code: c.code, Message: c.why})
+				Then(&gen.ReceiveDepositFailed{Transaction_id: "t-1", Code: c.code, Message: c.why, Source: "cash"})
 		})
 	}
 }
@@ -122,5 +123,89 @@ func TestTheStateShowsTheLastTwentyTransactions(t *testing.T) {
 	}
 	if first, last := state.Recent[0].Amount.Minor, state.Recent[19].Amount.Minor; first != 6 || last != 25 {
 		t.Errorf("transactions %d to %d, want 6 to 25", first, last)
+	}
+}
+
+func transfer(id string, minor int64) *gen.TransferToSavings {
+	return &gen.TransferToSavings{Transaction_id: id, Destination: "savings:12345-09", Amount: usd(minor)}
+}
+
+func transferred(id string, minor int64) gen.Event {
+	return &gen.TransferredToSavings{Transaction_id: id, Destination: "savings:12345-09", Amount: usd(minor)}
+}
+
+func TestATransferThatArrivesIsForgotten(t *testing.T) {
+	arrived := &gen.CompleteTransfer{Transaction_id: "t-1", Destination: "savings:12345-09"}
+	s := account(t).Given(opened(), deposited(100)).
+		When(transfer("t-1", 60)).Then(transferred("t-1", 60))
+	if got := s.State(); got.Balance != usd(40) || len(got.Under_way) != 1 {
+		t.Errorf("balance %v, %d under way, want 40 and 1", got.Balance, len(got.Under_way))
+	}
+	s.When(arrived).Then(&gen.TransferCompleted{Transaction_id: "t-1"})
+	if got := s.State(); got.Balance != usd(40) || len(got.Under_way) != 0 {
+		t.Errorf("balance %v, %d under way, want 40 and none", got.Balance, len(got.Under_way))
+	}
+	s.When(arrived).Then(&gen.EndTransferFailed{Transaction_id: "t-1", Message: `no transfer "t-1" to "savings:12345-09" is under way`})
+}
+
+func TestATransferThatIsRefusedComesBackOnce(t *testing.T) {
+	back := &gen.ReturnTransfer{Transaction_id: "t-1", Destination: "savings:12345-09", Reason: "the account is closed"}
+	s := account(t).Given(opened(), deposited(100), transferred("t-1", 60), transferred("t-2", 10)).
+		When(back).Then(&gen.TransferReturned{Transaction_id: "t-1", Destination: "savings:12345-09", Amount: usd(60), Reason: "the account is closed"})
+	if got := s.State(); got.Balance != usd(90) || len(got.Under_way) != 1 || got.Under_way[0].Transaction_id != "t-2" {
+		t.Errorf("balance %v, under way %v, want 90 and t-2", got.Balance, got.Under_way)
+	}
+	s.When(back).Then(&gen.EndTransferFailed{Transaction_id: "t-1", Message: `no transfer "t-1" to "savings:12345-09" is under way`})
+}
+
+func TestOnlyItsDestinationEndsATransfer(t *testing.T) {
+	account(t).Given(opened(), deposited(100), transferred("t-1", 60)).
+		When(&gen.ReturnTransfer{Transaction_id: "t-1", Destination: "savings:666"}).
+		Then(&gen.EndTransferFailed{Transaction_id: "t-1", Message: `no transfer "t-1" to "savings:666" is under way`})
+	account(t).Given().
+		When(&gen.CompleteTransfer{Transaction_id: "t-1", Destination: "savings:1"}).
+		Then(&gen.EndTransferFailed{Transaction_id: "t-1", Message: "there is no such account"})
+}
+
+// The money may come back, and an account that is closed could not take it.
+func TestAnAccountWithATransferUnderWayIsNotClosed(t *testing.T) {
+	account(t).Given(opened(), deposited(60), transferred("t-1", 60)).
+		When(&gen.CloseCheckingAccount{}).
+		Then(&gen.CloseCheckingAccountFailed{Code: gen.FailureCodeBALANCE_NOT_ZERO, Message: "1 transfers are under way"}).
+		When(&gen.CompleteTransfer{Transaction_id: "t-1", Destination: "savings:12345-09"}).
+		When(&gen.CloseCheckingAccount{}).Then(&gen.CheckingAccountClosed{})
+}
+
+// Else a return could be one that cannot be written down.
+func TestADepositLeavesRoomForWhatMayComeBack(t *testing.T) {
+	account(t).Given(opened(), deposited(60), transferred("t-1", 60)).
+		When(&gen.ReceiveDeposit{Transaction_id: "t-2", Source: "cash", Amount: usd(math.MaxInt64 - 59)}).
+		Then(&gen.ReceiveDepositFailed{Transaction_id: "t-2", Message: "the balance would be more than can be written down", Source: "cash"})
+}
+
+func TestATransferIsRefused(t *testing.T) {
+	hundred := []gen.Event{opened(), deposited(200)}
+	for i := range 100 {
+		hundred = append(hundred, transferred(fmt.Sprint(i), 1))
+	}
+	for name, c := range map[string]struct {
+		given       []gen.Event
+		destination string
+		amount      int64
+		code        gen.FailureCode
+		why         string
+	}{
+		"without an account":        {nil, "savings:1", 1, gen.FailureCodeOTHER, "there is no such account"},
+		"of nothing":                {[]gen.Event{opened()}, "savings:1", 0, gen.FailureCodeOTHER, "an amount is more than zero"},
+		"to another kind":           {[]gen.Event{opened(), deposited(5)}, "checking:1", 1, gen.FailureCodeOTHER, `"checking:1" is no savings account`},
+		"of more than is there":     {[]gen.Event{opened(), deposited(5)}, "savings:1", 6, gen.FailureCodeINSUFFICIENT_FUNDS, "6 asked for, 5 there, overdraft limit 0"},
+		"when one has the same id":  {[]gen.Event{opened(), deposited(5), transferred("t-1", 1)}, "savings:1", 1, gen.FailureCodeOTHER, `transfer "t-1" is under way`},
+		"when too many have no end": {hundred, "savings:1", 1, gen.FailureCodeOTHER, "100 transfers are under way"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			account(t).Given(c.given...).
+				When(&gen.TransferToSavings{Transaction_id: "t-1", Destination: c.destination, Amount: usd(c.amount)}).
+				Then(&gen.TransferToSavingsFailed{Transaction_id: "t-1", Code: c.code, Message: c.why})
+		})
 	}
 }

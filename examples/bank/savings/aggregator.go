@@ -2,6 +2,7 @@ package savings
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/evento-oss/evento/examples/bank/savings/gen"
@@ -16,6 +17,10 @@ const interestID = "interest "
 
 // Aggregator builds a savings account from its events.
 type Aggregator struct{ gen.FailuresIgnored }
+
+// StateVersion is raised when the same events give another state than before, so
+// that snapshots are built anew. 2: transfers that are under way are in the state.
+func (Aggregator) StateVersion() int { return 2 }
 
 // errNotOpened is an event of an account without its first one: something is wrong with the history.
 var errNotOpened = errors.New("the account has not been opened")
@@ -38,13 +43,59 @@ func (Aggregator) DepositReceived(ctx runtime.AggregatorContext, account *gen.Sa
 	return book(ctx, account, e.Transaction_id, e.Amount.Minor, gen.SomeString(e.Source))
 }
 
-// TransferredToChecking takes from the balance, and counts.
+// TransferredToChecking takes from the balance, counts, and remembers the
+// transfer until its end is known.
 func (Aggregator) TransferredToChecking(ctx runtime.AggregatorContext, account *gen.SavingsAccount, e *gen.TransferredToChecking) (*gen.SavingsAccount, error) {
 	account, err := book(ctx, account, e.Transaction_id, -e.Amount.Minor, gen.SomeString(e.Destination))
 	if err == nil {
 		account.Withdrawals_this_month++
+		account.Under_way = append(account.Under_way, gen.Transfer{Transaction_id: e.Transaction_id, Destination: e.Destination, Amount: e.Amount})
 	}
 	return account, err
+}
+
+// TransferCompleted ends a transfer.
+func (Aggregator) TransferCompleted(_ runtime.AggregatorContext, account *gen.SavingsAccount, e *gen.TransferCompleted) (*gen.SavingsAccount, error) {
+	return ended(account, e.Transaction_id)
+}
+
+// TransferReturned ends a transfer and adds to the balance. The month's count
+// stays: the money did leave.
+func (Aggregator) TransferReturned(ctx runtime.AggregatorContext, account *gen.SavingsAccount, e *gen.TransferReturned) (*gen.SavingsAccount, error) {
+	account, err := ended(account, e.Transaction_id)
+	if err != nil {
+		return nil, err
+	}
+	return book(ctx, account, e.Transaction_id, e.Amount.Minor, gen.SomeString(e.Destination))
+}
+
+// ended forgets a transfer.
+func ended(account *gen.SavingsAccount, transactionID string) (*gen.SavingsAccount, error) {
+	if account == nil {
+		return nil, errNotOpened
+	}
+	i := underWay(account, transactionID)
+	if i < 0 {
+		return nil, errors.New("no such transfer is under way")
+	}
+	account.Under_way = slices.Delete(account.Under_way, i, i+1)
+	return account, nil
+}
+
+// SavingsAccountClosed is the last event that changes anything.
+func (Aggregator) SavingsAccountClosed(_ runtime.AggregatorContext, account *gen.SavingsAccount, _ *gen.SavingsAccountClosed) (*gen.SavingsAccount, error) {
+	if account == nil {
+		return nil, errNotOpened
+	}
+	account.Status = gen.AccountStatusCLOSED
+	return account, nil
+}
+
+// MonthEnded changes nothing: a dispatcher turns it into PayInterest, which this
+// account may refuse. The event cannot be: it comes from outside, where no
+// handler is asked, so it must fit an account in any state, even one that is not there.
+func (Aggregator) MonthEnded(_ runtime.AggregatorContext, account *gen.SavingsAccount, _ *gen.MonthEnded) (*gen.SavingsAccount, error) {
+	return account, nil
 }
 
 // InterestPaid adds to the balance and closes the month.

@@ -28,9 +28,11 @@ type CheckingAccount struct {
 	Recent []Transaction `json:"recent"`
 
 	Labels map[string]string `json:"labels"`
+
+	Under_way []Transfer `json:"under_way"`
 }
 
-const CheckingAccountAvroCRC64Fingerprint = "\xd6\xc0v\x80\x86\xb5C\x96"
+const CheckingAccountAvroCRC64Fingerprint = "Q3\xa0d\x05r\xc7\x1a"
 
 func NewCheckingAccount() CheckingAccount {
 	r := CheckingAccount{}
@@ -43,6 +45,10 @@ func NewCheckingAccount() CheckingAccount {
 	r.Recent = make([]Transaction, 0)
 
 	r.Labels = make(map[string]string)
+
+	r.Under_way = make([]Transfer, 0)
+
+	r.Under_way = make([]Transfer, 0)
 
 	return r
 }
@@ -96,6 +102,10 @@ func writeCheckingAccount(r CheckingAccount, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	err = writeArrayTransfer(r.Under_way, w)
+	if err != nil {
+		return err
+	}
 	return err
 }
 
@@ -104,7 +114,7 @@ func (r CheckingAccount) Serialize(w io.Writer) error {
 }
 
 func (r CheckingAccount) Schema() string {
-	return "{\"doc\":\"Aggregate root: the state the Aggregator builds and the Handler is given.\",\"evento\":{\"kind\":\"root\",\"prefix\":\"checking\"},\"fields\":[{\"doc\":\"remote reference, e.g. client:42\",\"evento\":{\"ref\":\"Client\"},\"name\":\"client\",\"type\":\"string\"},{\"default\":\"UNKNOWN\",\"name\":\"status\",\"type\":{\"default\":\"UNKNOWN\",\"evento\":{\"kind\":\"value\"},\"name\":\"AccountStatus\",\"namespace\":\"CheckingAccount\",\"symbols\":[\"UNKNOWN\",\"OPEN\",\"FROZEN\",\"CLOSED\"],\"type\":\"enum\"}},{\"name\":\"balance\",\"type\":{\"doc\":\"An exact amount: minor units (cents) of an ISO 4217 currency.\",\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"minor\",\"type\":\"long\"},{\"default\":\"USD\",\"name\":\"currency\",\"type\":\"string\"}],\"name\":\"Money\",\"namespace\":\"CheckingAccount\",\"type\":\"record\"}},{\"default\":null,\"name\":\"overdraft_limit\",\"type\":[\"null\",\"CheckingAccount.Money\"]},{\"default\":[],\"name\":\"recent\",\"type\":{\"items\":{\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"transaction_id\",\"type\":\"string\"},{\"name\":\"at\",\"type\":{\"logicalType\":\"timestamp-millis\",\"type\":\"long\"}},{\"doc\":\"positive: credit; negative: debit\",\"name\":\"amount\",\"type\":\"CheckingAccount.Money\"},{\"default\":null,\"name\":\"counterparty\",\"type\":[\"null\",\"string\"]}],\"name\":\"Transaction\",\"namespace\":\"CheckingAccount\",\"type\":\"record\"},\"type\":\"array\"}},{\"default\":{},\"name\":\"labels\",\"type\":{\"type\":\"map\",\"values\":\"string\"}}],\"name\":\"CheckingAccount.CheckingAccount\",\"type\":\"record\"}"
+	return "{\"doc\":\"Aggregate root: the state the Aggregator builds and the Handler is given.\",\"evento\":{\"kind\":\"root\",\"prefix\":\"checking\"},\"fields\":[{\"doc\":\"remote reference, e.g. client:42\",\"evento\":{\"ref\":\"Client\"},\"name\":\"client\",\"type\":\"string\"},{\"default\":\"UNKNOWN\",\"name\":\"status\",\"type\":{\"default\":\"UNKNOWN\",\"evento\":{\"kind\":\"value\"},\"name\":\"AccountStatus\",\"namespace\":\"CheckingAccount\",\"symbols\":[\"UNKNOWN\",\"OPEN\",\"FROZEN\",\"CLOSED\"],\"type\":\"enum\"}},{\"name\":\"balance\",\"type\":{\"doc\":\"An exact amount: minor units (cents) of an ISO 4217 currency.\",\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"minor\",\"type\":\"long\"},{\"default\":\"USD\",\"name\":\"currency\",\"type\":\"string\"}],\"name\":\"Money\",\"namespace\":\"CheckingAccount\",\"type\":\"record\"}},{\"default\":null,\"name\":\"overdraft_limit\",\"type\":[\"null\",\"CheckingAccount.Money\"]},{\"default\":[],\"name\":\"recent\",\"type\":{\"items\":{\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"transaction_id\",\"type\":\"string\"},{\"name\":\"at\",\"type\":{\"logicalType\":\"timestamp-millis\",\"type\":\"long\"}},{\"doc\":\"positive: credit; negative: debit\",\"name\":\"amount\",\"type\":\"CheckingAccount.Money\"},{\"default\":null,\"name\":\"counterparty\",\"type\":[\"null\",\"string\"]}],\"name\":\"Transaction\",\"namespace\":\"CheckingAccount\",\"type\":\"record\"},\"type\":\"array\"}},{\"default\":{},\"name\":\"labels\",\"type\":{\"type\":\"map\",\"values\":\"string\"}},{\"default\":[],\"name\":\"under_way\",\"type\":{\"items\":{\"doc\":\"Money that has left the account and is not yet known to have arrived.\",\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"transaction_id\",\"type\":\"string\"},{\"name\":\"destination\",\"type\":\"string\"},{\"name\":\"amount\",\"type\":\"CheckingAccount.Money\"}],\"name\":\"Transfer\",\"namespace\":\"CheckingAccount\",\"type\":\"record\"},\"type\":\"array\"}}],\"name\":\"CheckingAccount.CheckingAccount\",\"type\":\"record\"}"
 }
 
 func (r CheckingAccount) SchemaName() string {
@@ -157,6 +167,13 @@ func (r *CheckingAccount) Get(i int) types.Field {
 
 		return &w
 
+	case 6:
+		r.Under_way = make([]Transfer, 0)
+
+		w := ArrayTransferWrapper{Target: &r.Under_way}
+
+		return w
+
 	}
 	panic("Unknown field index")
 }
@@ -174,6 +191,10 @@ func (r *CheckingAccount) SetDefault(i int) {
 
 		return
 	case 5:
+
+		return
+	case 6:
+		r.Under_way = make([]Transfer, 0)
 
 		return
 	}
@@ -222,6 +243,10 @@ func (r CheckingAccount) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	output["labels"], err = json.Marshal(r.Labels)
+	if err != nil {
+		return nil, err
+	}
+	output["under_way"], err = json.Marshal(r.Under_way)
 	if err != nil {
 		return nil, err
 	}
@@ -323,6 +348,23 @@ func (r *CheckingAccount) UnmarshalJSON(data []byte) error {
 		}
 	} else {
 		r.Labels = make(map[string]string)
+
+	}
+	val = func() json.RawMessage {
+		if v, ok := fields["under_way"]; ok {
+			return v
+		}
+		return nil
+	}()
+
+	if val != nil {
+		if err := json.Unmarshal([]byte(val), &r.Under_way); err != nil {
+			return err
+		}
+	} else {
+		r.Under_way = make([]Transfer, 0)
+
+		r.Under_way = make([]Transfer, 0)
 
 	}
 	return nil

@@ -32,19 +32,29 @@ type Failure interface {
 func (*OpenCheckingAccount) command()  {}
 func (*ReceiveDeposit) command()       {}
 func (*WithdrawCash) command()         {}
+func (*TransferToSavings) command()    {}
+func (*CompleteTransfer) command()     {}
+func (*ReturnTransfer) command()       {}
 func (*CloseCheckingAccount) command() {}
 
 func (*CheckingAccountOpened) event()      {}
 func (*DepositReceived) event()            {}
 func (*CashWithdrawn) event()              {}
+func (*TransferredToSavings) event()       {}
+func (*TransferCompleted) event()          {}
+func (*TransferReturned) event()           {}
 func (*CheckingAccountClosed) event()      {}
 func (*OpenCheckingAccountFailed) event()  {}
 func (*ReceiveDepositFailed) event()       {}
+func (*TransferToSavingsFailed) event()    {}
+func (*EndTransferFailed) event()          {}
 func (*WithdrawCashFailed) event()         {}
 func (*CloseCheckingAccountFailed) event() {}
 
 func (*OpenCheckingAccountFailed) failure()  {}
 func (*ReceiveDepositFailed) failure()       {}
+func (*TransferToSavingsFailed) failure()    {}
+func (*EndTransferFailed) failure()          {}
 func (*WithdrawCashFailed) failure()         {}
 func (*CloseCheckingAccountFailed) failure() {}
 
@@ -57,6 +67,11 @@ type Handler interface {
 	OpenCheckingAccount(ctx runtime.HandlerContext, state *CheckingAccount, command *OpenCheckingAccount) ([]Event, error)
 	ReceiveDeposit(ctx runtime.HandlerContext, state *CheckingAccount, command *ReceiveDeposit) ([]Event, error)
 	WithdrawCash(ctx runtime.HandlerContext, state *CheckingAccount, command *WithdrawCash) ([]Event, error)
+	TransferToSavings(ctx runtime.HandlerContext, state *CheckingAccount, command *TransferToSavings) ([]Event, error)
+	// The money has arrived.
+	CompleteTransfer(ctx runtime.HandlerContext, state *CheckingAccount, command *CompleteTransfer) ([]Event, error)
+	// The money was refused. How much it is, the account knows.
+	ReturnTransfer(ctx runtime.HandlerContext, state *CheckingAccount, command *ReturnTransfer) ([]Event, error)
 	CloseCheckingAccount(ctx runtime.HandlerContext, state *CheckingAccount, command *CloseCheckingAccount) ([]Event, error)
 }
 
@@ -72,9 +87,15 @@ type Aggregator interface {
 	CheckingAccountOpened(ctx runtime.AggregatorContext, state *CheckingAccount, event *CheckingAccountOpened) (*CheckingAccount, error)
 	DepositReceived(ctx runtime.AggregatorContext, state *CheckingAccount, event *DepositReceived) (*CheckingAccount, error)
 	CashWithdrawn(ctx runtime.AggregatorContext, state *CheckingAccount, event *CashWithdrawn) (*CheckingAccount, error)
+	TransferredToSavings(ctx runtime.AggregatorContext, state *CheckingAccount, event *TransferredToSavings) (*CheckingAccount, error)
+	TransferCompleted(ctx runtime.AggregatorContext, state *CheckingAccount, event *TransferCompleted) (*CheckingAccount, error)
+	TransferReturned(ctx runtime.AggregatorContext, state *CheckingAccount, event *TransferReturned) (*CheckingAccount, error)
 	CheckingAccountClosed(ctx runtime.AggregatorContext, state *CheckingAccount, event *CheckingAccountClosed) (*CheckingAccount, error)
 	OpenCheckingAccountFailed(ctx runtime.AggregatorContext, state *CheckingAccount, event *OpenCheckingAccountFailed) (*CheckingAccount, error)
 	ReceiveDepositFailed(ctx runtime.AggregatorContext, state *CheckingAccount, event *ReceiveDepositFailed) (*CheckingAccount, error)
+	TransferToSavingsFailed(ctx runtime.AggregatorContext, state *CheckingAccount, event *TransferToSavingsFailed) (*CheckingAccount, error)
+	// Neither completed nor returned: no such transfer is under way.
+	EndTransferFailed(ctx runtime.AggregatorContext, state *CheckingAccount, event *EndTransferFailed) (*CheckingAccount, error)
 	WithdrawCashFailed(ctx runtime.AggregatorContext, state *CheckingAccount, event *WithdrawCashFailed) (*CheckingAccount, error)
 	CloseCheckingAccountFailed(ctx runtime.AggregatorContext, state *CheckingAccount, event *CloseCheckingAccountFailed) (*CheckingAccount, error)
 }
@@ -90,6 +111,16 @@ func (FailuresIgnored) OpenCheckingAccountFailed(_ runtime.AggregatorContext, st
 
 // ReceiveDepositFailed changes nothing.
 func (FailuresIgnored) ReceiveDepositFailed(_ runtime.AggregatorContext, state *CheckingAccount, _ *ReceiveDepositFailed) (*CheckingAccount, error) {
+	return state, nil
+}
+
+// TransferToSavingsFailed changes nothing.
+func (FailuresIgnored) TransferToSavingsFailed(_ runtime.AggregatorContext, state *CheckingAccount, _ *TransferToSavingsFailed) (*CheckingAccount, error) {
+	return state, nil
+}
+
+// EndTransferFailed changes nothing.
+func (FailuresIgnored) EndTransferFailed(_ runtime.AggregatorContext, state *CheckingAccount, _ *EndTransferFailed) (*CheckingAccount, error) {
 	return state, nil
 }
 
@@ -185,6 +216,21 @@ func OnCashWithdrawn(react func(ctx runtime.DispatcherContext, event *CashWithdr
 	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(CashWithdrawn) }), react)
 }
 
+// OnTransferredToSavings makes a dispatcher react to TransferredToSavings.
+func OnTransferredToSavings(react func(ctx runtime.DispatcherContext, event *TransferredToSavings) ([]runtime.Command, error)) runtime.Reaction {
+	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(TransferredToSavings) }), react)
+}
+
+// OnTransferCompleted makes a dispatcher react to TransferCompleted.
+func OnTransferCompleted(react func(ctx runtime.DispatcherContext, event *TransferCompleted) ([]runtime.Command, error)) runtime.Reaction {
+	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(TransferCompleted) }), react)
+}
+
+// OnTransferReturned makes a dispatcher react to TransferReturned.
+func OnTransferReturned(react func(ctx runtime.DispatcherContext, event *TransferReturned) ([]runtime.Command, error)) runtime.Reaction {
+	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(TransferReturned) }), react)
+}
+
 // OnCheckingAccountClosed makes a dispatcher react to CheckingAccountClosed.
 func OnCheckingAccountClosed(react func(ctx runtime.DispatcherContext, event *CheckingAccountClosed) ([]runtime.Command, error)) runtime.Reaction {
 	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(CheckingAccountClosed) }), react)
@@ -198,6 +244,16 @@ func OnOpenCheckingAccountFailed(react func(ctx runtime.DispatcherContext, event
 // OnReceiveDepositFailed makes a dispatcher react to ReceiveDepositFailed.
 func OnReceiveDepositFailed(react func(ctx runtime.DispatcherContext, event *ReceiveDepositFailed) ([]runtime.Command, error)) runtime.Reaction {
 	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(ReceiveDepositFailed) }), react)
+}
+
+// OnTransferToSavingsFailed makes a dispatcher react to TransferToSavingsFailed.
+func OnTransferToSavingsFailed(react func(ctx runtime.DispatcherContext, event *TransferToSavingsFailed) ([]runtime.Command, error)) runtime.Reaction {
+	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(TransferToSavingsFailed) }), react)
+}
+
+// OnEndTransferFailed makes a dispatcher react to EndTransferFailed.
+func OnEndTransferFailed(react func(ctx runtime.DispatcherContext, event *EndTransferFailed) ([]runtime.Command, error)) runtime.Reaction {
+	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(EndTransferFailed) }), react)
 }
 
 // OnWithdrawCashFailed makes a dispatcher react to WithdrawCashFailed.
@@ -229,6 +285,18 @@ func Definition() runtime.Definition {
 				Outcomes: []runtime.TypeName{"CheckingAccount.CashWithdrawn", "CheckingAccount.WithdrawCashFailed"},
 			},
 			{
+				Codec:    runtime.NewCodec(func() runtime.Record { return new(TransferToSavings) }),
+				Outcomes: []runtime.TypeName{"CheckingAccount.TransferredToSavings", "CheckingAccount.TransferToSavingsFailed"},
+			},
+			{
+				Codec:    runtime.NewCodec(func() runtime.Record { return new(CompleteTransfer) }),
+				Outcomes: []runtime.TypeName{"CheckingAccount.TransferCompleted", "CheckingAccount.EndTransferFailed"},
+			},
+			{
+				Codec:    runtime.NewCodec(func() runtime.Record { return new(ReturnTransfer) }),
+				Outcomes: []runtime.TypeName{"CheckingAccount.TransferReturned", "CheckingAccount.EndTransferFailed"},
+			},
+			{
 				Codec:    runtime.NewCodec(func() runtime.Record { return new(CloseCheckingAccount) }),
 				Outcomes: []runtime.TypeName{"CheckingAccount.CheckingAccountClosed", "CheckingAccount.CloseCheckingAccountFailed"},
 			},
@@ -237,9 +305,14 @@ func Definition() runtime.Definition {
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(CheckingAccountOpened) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(DepositReceived) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(CashWithdrawn) })},
+			{Codec: runtime.NewCodec(func() runtime.Record { return new(TransferredToSavings) })},
+			{Codec: runtime.NewCodec(func() runtime.Record { return new(TransferCompleted) })},
+			{Codec: runtime.NewCodec(func() runtime.Record { return new(TransferReturned) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(CheckingAccountClosed) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(OpenCheckingAccountFailed) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(ReceiveDepositFailed) })},
+			{Codec: runtime.NewCodec(func() runtime.Record { return new(TransferToSavingsFailed) })},
+			{Codec: runtime.NewCodec(func() runtime.Record { return new(EndTransferFailed) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(WithdrawCashFailed) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(CloseCheckingAccountFailed) })},
 		},
@@ -286,6 +359,12 @@ func handle(h Handler) runtime.HandleFunc {
 			events, err = h.ReceiveDeposit(ctx, state, c)
 		case *WithdrawCash:
 			events, err = h.WithdrawCash(ctx, state, c)
+		case *TransferToSavings:
+			events, err = h.TransferToSavings(ctx, state, c)
+		case *CompleteTransfer:
+			events, err = h.CompleteTransfer(ctx, state, c)
+		case *ReturnTransfer:
+			events, err = h.ReturnTransfer(ctx, state, c)
 		case *CloseCheckingAccount:
 			events, err = h.CloseCheckingAccount(ctx, state, c)
 		}
@@ -308,12 +387,22 @@ func apply(a Aggregator) runtime.ApplyFunc {
 			state, err = a.DepositReceived(ctx, state, e)
 		case *CashWithdrawn:
 			state, err = a.CashWithdrawn(ctx, state, e)
+		case *TransferredToSavings:
+			state, err = a.TransferredToSavings(ctx, state, e)
+		case *TransferCompleted:
+			state, err = a.TransferCompleted(ctx, state, e)
+		case *TransferReturned:
+			state, err = a.TransferReturned(ctx, state, e)
 		case *CheckingAccountClosed:
 			state, err = a.CheckingAccountClosed(ctx, state, e)
 		case *OpenCheckingAccountFailed:
 			state, err = a.OpenCheckingAccountFailed(ctx, state, e)
 		case *ReceiveDepositFailed:
 			state, err = a.ReceiveDepositFailed(ctx, state, e)
+		case *TransferToSavingsFailed:
+			state, err = a.TransferToSavingsFailed(ctx, state, e)
+		case *EndTransferFailed:
+			state, err = a.EndTransferFailed(ctx, state, e)
 		case *WithdrawCashFailed:
 			state, err = a.WithdrawCashFailed(ctx, state, e)
 		case *CloseCheckingAccountFailed:

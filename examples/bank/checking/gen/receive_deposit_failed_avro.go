@@ -20,14 +20,17 @@ type ReceiveDepositFailed struct {
 	Code FailureCode `json:"code"`
 
 	Message string `json:"message"`
+	// who gets the money back; empty in events from before transfers
+	Source string `json:"source"`
 }
 
-const ReceiveDepositFailedAvroCRC64Fingerprint = "$\xe4\f*a\xe1KW"
+const ReceiveDepositFailedAvroCRC64Fingerprint = "w\x9d\xcb\r18X\x0e"
 
 func NewReceiveDepositFailed() ReceiveDepositFailed {
 	r := ReceiveDepositFailed{}
 	r.Code = FailureCodeOTHER
 	r.Message = ""
+	r.Source = ""
 	return r
 }
 
@@ -68,6 +71,10 @@ func writeReceiveDepositFailed(r ReceiveDepositFailed, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	err = vm.WriteString(r.Source, w)
+	if err != nil {
+		return err
+	}
 	return err
 }
 
@@ -76,7 +83,7 @@ func (r ReceiveDepositFailed) Serialize(w io.Writer) error {
 }
 
 func (r ReceiveDepositFailed) Schema() string {
-	return "{\"evento\":{\"kind\":\"failure\"},\"fields\":[{\"name\":\"transaction_id\",\"type\":\"string\"},{\"default\":\"OTHER\",\"name\":\"code\",\"type\":{\"default\":\"OTHER\",\"evento\":{\"kind\":\"value\"},\"name\":\"FailureCode\",\"namespace\":\"CheckingAccount\",\"symbols\":[\"OTHER\",\"INSUFFICIENT_FUNDS\",\"ACCOUNT_CLOSED\",\"ACCOUNT_FROZEN\",\"ALREADY_OPEN\",\"BALANCE_NOT_ZERO\",\"CURRENCY_MISMATCH\"],\"type\":\"enum\"}},{\"default\":\"\",\"name\":\"message\",\"type\":\"string\"}],\"name\":\"CheckingAccount.ReceiveDepositFailed\",\"type\":\"record\"}"
+	return "{\"evento\":{\"kind\":\"failure\"},\"fields\":[{\"name\":\"transaction_id\",\"type\":\"string\"},{\"default\":\"OTHER\",\"name\":\"code\",\"type\":{\"default\":\"OTHER\",\"evento\":{\"kind\":\"value\"},\"name\":\"FailureCode\",\"namespace\":\"CheckingAccount\",\"symbols\":[\"OTHER\",\"INSUFFICIENT_FUNDS\",\"ACCOUNT_CLOSED\",\"ACCOUNT_FROZEN\",\"ALREADY_OPEN\",\"BALANCE_NOT_ZERO\",\"CURRENCY_MISMATCH\"],\"type\":\"enum\"}},{\"default\":\"\",\"name\":\"message\",\"type\":\"string\"},{\"default\":\"\",\"doc\":\"who gets the money back; empty in events from before transfers\",\"name\":\"source\",\"type\":\"string\"}],\"name\":\"CheckingAccount.ReceiveDepositFailed\",\"type\":\"record\"}"
 }
 
 func (r ReceiveDepositFailed) SchemaName() string {
@@ -109,6 +116,11 @@ func (r *ReceiveDepositFailed) Get(i int) types.Field {
 
 		return w
 
+	case 3:
+		w := types.String{Target: &r.Source}
+
+		return w
+
 	}
 	panic("Unknown field index")
 }
@@ -120,6 +132,9 @@ func (r *ReceiveDepositFailed) SetDefault(i int) {
 		return
 	case 2:
 		r.Message = ""
+		return
+	case 3:
+		r.Source = ""
 		return
 	}
 	panic("Unknown field index")
@@ -152,6 +167,10 @@ func (r ReceiveDepositFailed) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	output["message"], err = json.Marshal(r.Message)
+	if err != nil {
+		return nil, err
+	}
+	output["source"], err = json.Marshal(r.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -206,6 +225,20 @@ func (r *ReceiveDepositFailed) UnmarshalJSON(data []byte) error {
 		}
 	} else {
 		r.Message = ""
+	}
+	val = func() json.RawMessage {
+		if v, ok := fields["source"]; ok {
+			return v
+		}
+		return nil
+	}()
+
+	if val != nil {
+		if err := json.Unmarshal([]byte(val), &r.Source); err != nil {
+			return err
+		}
+	} else {
+		r.Source = ""
 	}
 	return nil
 }

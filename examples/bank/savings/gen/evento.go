@@ -29,14 +29,21 @@ type Failure interface {
 	failure()
 }
 
-func (*OpenSavingsAccount) command() {}
-func (*ReceiveDeposit) command()     {}
-func (*TransferToChecking) command() {}
-func (*PayInterest) command()        {}
+func (*OpenSavingsAccount) command()  {}
+func (*ReceiveDeposit) command()      {}
+func (*TransferToChecking) command()  {}
+func (*CompleteTransfer) command()    {}
+func (*ReturnTransfer) command()      {}
+func (*CloseSavingsAccount) command() {}
+func (*PayInterest) command()         {}
 
 func (*SavingsAccountOpened) event()  {}
 func (*DepositReceived) event()       {}
 func (*TransferredToChecking) event() {}
+func (*TransferCompleted) event()     {}
+func (*TransferReturned) event()      {}
+func (*SavingsAccountClosed) event()  {}
+func (*MonthEnded) event()            {}
 func (*InterestPaid) event()          {}
 func (*SavingsCommandFailed) event()  {}
 
@@ -51,6 +58,11 @@ type Handler interface {
 	OpenSavingsAccount(ctx runtime.HandlerContext, state *SavingsAccount, command *OpenSavingsAccount) ([]Event, error)
 	ReceiveDeposit(ctx runtime.HandlerContext, state *SavingsAccount, command *ReceiveDeposit) ([]Event, error)
 	TransferToChecking(ctx runtime.HandlerContext, state *SavingsAccount, command *TransferToChecking) ([]Event, error)
+	// The money has arrived.
+	CompleteTransfer(ctx runtime.HandlerContext, state *SavingsAccount, command *CompleteTransfer) ([]Event, error)
+	// The money was refused. How much it is, the account knows.
+	ReturnTransfer(ctx runtime.HandlerContext, state *SavingsAccount, command *ReturnTransfer) ([]Event, error)
+	CloseSavingsAccount(ctx runtime.HandlerContext, state *SavingsAccount, command *CloseSavingsAccount) ([]Event, error)
 	PayInterest(ctx runtime.HandlerContext, state *SavingsAccount, command *PayInterest) ([]Event, error)
 }
 
@@ -66,6 +78,11 @@ type Aggregator interface {
 	SavingsAccountOpened(ctx runtime.AggregatorContext, state *SavingsAccount, event *SavingsAccountOpened) (*SavingsAccount, error)
 	DepositReceived(ctx runtime.AggregatorContext, state *SavingsAccount, event *DepositReceived) (*SavingsAccount, error)
 	TransferredToChecking(ctx runtime.AggregatorContext, state *SavingsAccount, event *TransferredToChecking) (*SavingsAccount, error)
+	TransferCompleted(ctx runtime.AggregatorContext, state *SavingsAccount, event *TransferCompleted) (*SavingsAccount, error)
+	TransferReturned(ctx runtime.AggregatorContext, state *SavingsAccount, event *TransferReturned) (*SavingsAccount, error)
+	SavingsAccountClosed(ctx runtime.AggregatorContext, state *SavingsAccount, event *SavingsAccountClosed) (*SavingsAccount, error)
+	// No command leads to it: a calendar outside publishes it.
+	MonthEnded(ctx runtime.AggregatorContext, state *SavingsAccount, event *MonthEnded) (*SavingsAccount, error)
 	InterestPaid(ctx runtime.AggregatorContext, state *SavingsAccount, event *InterestPaid) (*SavingsAccount, error)
 	// One failure event shared by every command of the aggregate.
 	SavingsCommandFailed(ctx runtime.AggregatorContext, state *SavingsAccount, event *SavingsCommandFailed) (*SavingsAccount, error)
@@ -149,6 +166,26 @@ func OnTransferredToChecking(react func(ctx runtime.DispatcherContext, event *Tr
 	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(TransferredToChecking) }), react)
 }
 
+// OnTransferCompleted makes a dispatcher react to TransferCompleted.
+func OnTransferCompleted(react func(ctx runtime.DispatcherContext, event *TransferCompleted) ([]runtime.Command, error)) runtime.Reaction {
+	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(TransferCompleted) }), react)
+}
+
+// OnTransferReturned makes a dispatcher react to TransferReturned.
+func OnTransferReturned(react func(ctx runtime.DispatcherContext, event *TransferReturned) ([]runtime.Command, error)) runtime.Reaction {
+	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(TransferReturned) }), react)
+}
+
+// OnSavingsAccountClosed makes a dispatcher react to SavingsAccountClosed.
+func OnSavingsAccountClosed(react func(ctx runtime.DispatcherContext, event *SavingsAccountClosed) ([]runtime.Command, error)) runtime.Reaction {
+	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(SavingsAccountClosed) }), react)
+}
+
+// OnMonthEnded makes a dispatcher react to MonthEnded.
+func OnMonthEnded(react func(ctx runtime.DispatcherContext, event *MonthEnded) ([]runtime.Command, error)) runtime.Reaction {
+	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(MonthEnded) }), react)
+}
+
 // OnInterestPaid makes a dispatcher react to InterestPaid.
 func OnInterestPaid(react func(ctx runtime.DispatcherContext, event *InterestPaid) ([]runtime.Command, error)) runtime.Reaction {
 	return runtime.React(runtime.NewCodec(func() runtime.Record { return new(InterestPaid) }), react)
@@ -178,6 +215,18 @@ func Definition() runtime.Definition {
 				Outcomes: []runtime.TypeName{"SavingsAccount.TransferredToChecking", "SavingsAccount.SavingsCommandFailed"},
 			},
 			{
+				Codec:    runtime.NewCodec(func() runtime.Record { return new(CompleteTransfer) }),
+				Outcomes: []runtime.TypeName{"SavingsAccount.TransferCompleted", "SavingsAccount.SavingsCommandFailed"},
+			},
+			{
+				Codec:    runtime.NewCodec(func() runtime.Record { return new(ReturnTransfer) }),
+				Outcomes: []runtime.TypeName{"SavingsAccount.TransferReturned", "SavingsAccount.SavingsCommandFailed"},
+			},
+			{
+				Codec:    runtime.NewCodec(func() runtime.Record { return new(CloseSavingsAccount) }),
+				Outcomes: []runtime.TypeName{"SavingsAccount.SavingsAccountClosed", "SavingsAccount.SavingsCommandFailed"},
+			},
+			{
 				Codec:    runtime.NewCodec(func() runtime.Record { return new(PayInterest) }),
 				Outcomes: []runtime.TypeName{"SavingsAccount.InterestPaid", "SavingsAccount.SavingsCommandFailed"},
 			},
@@ -186,6 +235,10 @@ func Definition() runtime.Definition {
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(SavingsAccountOpened) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(DepositReceived) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(TransferredToChecking) })},
+			{Codec: runtime.NewCodec(func() runtime.Record { return new(TransferCompleted) })},
+			{Codec: runtime.NewCodec(func() runtime.Record { return new(TransferReturned) })},
+			{Codec: runtime.NewCodec(func() runtime.Record { return new(SavingsAccountClosed) })},
+			{Codec: runtime.NewCodec(func() runtime.Record { return new(MonthEnded) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(InterestPaid) })},
 			{Codec: runtime.NewCodec(func() runtime.Record { return new(SavingsCommandFailed) })},
 		},
@@ -232,6 +285,12 @@ func handle(h Handler) runtime.HandleFunc {
 			events, err = h.ReceiveDeposit(ctx, state, c)
 		case *TransferToChecking:
 			events, err = h.TransferToChecking(ctx, state, c)
+		case *CompleteTransfer:
+			events, err = h.CompleteTransfer(ctx, state, c)
+		case *ReturnTransfer:
+			events, err = h.ReturnTransfer(ctx, state, c)
+		case *CloseSavingsAccount:
+			events, err = h.CloseSavingsAccount(ctx, state, c)
 		case *PayInterest:
 			events, err = h.PayInterest(ctx, state, c)
 		}
@@ -254,6 +313,14 @@ func apply(a Aggregator) runtime.ApplyFunc {
 			state, err = a.DepositReceived(ctx, state, e)
 		case *TransferredToChecking:
 			state, err = a.TransferredToChecking(ctx, state, e)
+		case *TransferCompleted:
+			state, err = a.TransferCompleted(ctx, state, e)
+		case *TransferReturned:
+			state, err = a.TransferReturned(ctx, state, e)
+		case *SavingsAccountClosed:
+			state, err = a.SavingsAccountClosed(ctx, state, e)
+		case *MonthEnded:
+			state, err = a.MonthEnded(ctx, state, e)
 		case *InterestPaid:
 			state, err = a.InterestPaid(ctx, state, e)
 		case *SavingsCommandFailed:

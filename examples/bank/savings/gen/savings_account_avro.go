@@ -26,9 +26,11 @@ type SavingsAccount struct {
 	Withdrawals_this_month int32 `json:"withdrawals_this_month"`
 
 	Recent []Transaction `json:"recent"`
+
+	Under_way []Transfer `json:"under_way"`
 }
 
-const SavingsAccountAvroCRC64Fingerprint = "ȳ\x00\xb4\xc9\xf5NT"
+const SavingsAccountAvroCRC64Fingerprint = "\x0eh\xdf6\x94-\xa9\xc8"
 
 func NewSavingsAccount() SavingsAccount {
 	r := SavingsAccount{}
@@ -40,6 +42,10 @@ func NewSavingsAccount() SavingsAccount {
 	r.Recent = make([]Transaction, 0)
 
 	r.Recent = make([]Transaction, 0)
+
+	r.Under_way = make([]Transfer, 0)
+
+	r.Under_way = make([]Transfer, 0)
 
 	return r
 }
@@ -93,6 +99,10 @@ func writeSavingsAccount(r SavingsAccount, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	err = writeArrayTransfer(r.Under_way, w)
+	if err != nil {
+		return err
+	}
 	return err
 }
 
@@ -101,7 +111,7 @@ func (r SavingsAccount) Serialize(w io.Writer) error {
 }
 
 func (r SavingsAccount) Schema() string {
-	return "{\"evento\":{\"kind\":\"root\",\"prefix\":\"savings\"},\"fields\":[{\"evento\":{\"ref\":\"Client\"},\"name\":\"client\",\"type\":\"string\"},{\"default\":\"UNKNOWN\",\"name\":\"status\",\"type\":{\"default\":\"UNKNOWN\",\"evento\":{\"kind\":\"value\"},\"name\":\"AccountStatus\",\"namespace\":\"SavingsAccount\",\"symbols\":[\"UNKNOWN\",\"OPEN\",\"FROZEN\",\"CLOSED\"],\"type\":\"enum\"}},{\"name\":\"balance\",\"type\":{\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"minor\",\"type\":\"long\"},{\"default\":\"USD\",\"name\":\"currency\",\"type\":\"string\"}],\"name\":\"Money\",\"namespace\":\"SavingsAccount\",\"type\":\"record\"}},{\"default\":0,\"doc\":\"yearly interest in basis points\",\"name\":\"rate_bps\",\"type\":\"int\"},{\"default\":0,\"name\":\"withdrawals_this_month\",\"type\":\"int\"},{\"default\":[],\"name\":\"recent\",\"type\":{\"items\":{\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"transaction_id\",\"type\":\"string\"},{\"name\":\"at\",\"type\":{\"logicalType\":\"timestamp-millis\",\"type\":\"long\"}},{\"name\":\"amount\",\"type\":\"SavingsAccount.Money\"},{\"default\":null,\"name\":\"counterparty\",\"type\":[\"null\",\"string\"]}],\"name\":\"Transaction\",\"namespace\":\"SavingsAccount\",\"type\":\"record\"},\"type\":\"array\"}}],\"name\":\"SavingsAccount.SavingsAccount\",\"type\":\"record\"}"
+	return "{\"evento\":{\"kind\":\"root\",\"prefix\":\"savings\"},\"fields\":[{\"evento\":{\"ref\":\"Client\"},\"name\":\"client\",\"type\":\"string\"},{\"default\":\"UNKNOWN\",\"name\":\"status\",\"type\":{\"default\":\"UNKNOWN\",\"evento\":{\"kind\":\"value\"},\"name\":\"AccountStatus\",\"namespace\":\"SavingsAccount\",\"symbols\":[\"UNKNOWN\",\"OPEN\",\"FROZEN\",\"CLOSED\"],\"type\":\"enum\"}},{\"name\":\"balance\",\"type\":{\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"minor\",\"type\":\"long\"},{\"default\":\"USD\",\"name\":\"currency\",\"type\":\"string\"}],\"name\":\"Money\",\"namespace\":\"SavingsAccount\",\"type\":\"record\"}},{\"default\":0,\"doc\":\"yearly interest in basis points\",\"name\":\"rate_bps\",\"type\":\"int\"},{\"default\":0,\"name\":\"withdrawals_this_month\",\"type\":\"int\"},{\"default\":[],\"name\":\"recent\",\"type\":{\"items\":{\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"transaction_id\",\"type\":\"string\"},{\"name\":\"at\",\"type\":{\"logicalType\":\"timestamp-millis\",\"type\":\"long\"}},{\"name\":\"amount\",\"type\":\"SavingsAccount.Money\"},{\"default\":null,\"name\":\"counterparty\",\"type\":[\"null\",\"string\"]}],\"name\":\"Transaction\",\"namespace\":\"SavingsAccount\",\"type\":\"record\"},\"type\":\"array\"}},{\"default\":[],\"name\":\"under_way\",\"type\":{\"items\":{\"doc\":\"Money that has left the account and is not yet known to have arrived.\",\"evento\":{\"kind\":\"value\"},\"fields\":[{\"name\":\"transaction_id\",\"type\":\"string\"},{\"name\":\"destination\",\"type\":\"string\"},{\"name\":\"amount\",\"type\":\"SavingsAccount.Money\"}],\"name\":\"Transfer\",\"namespace\":\"SavingsAccount\",\"type\":\"record\"},\"type\":\"array\"}}],\"name\":\"SavingsAccount.SavingsAccount\",\"type\":\"record\"}"
 }
 
 func (r SavingsAccount) SchemaName() string {
@@ -153,6 +163,13 @@ func (r *SavingsAccount) Get(i int) types.Field {
 
 		return w
 
+	case 6:
+		r.Under_way = make([]Transfer, 0)
+
+		w := ArrayTransferWrapper{Target: &r.Under_way}
+
+		return w
+
 	}
 	panic("Unknown field index")
 }
@@ -170,6 +187,10 @@ func (r *SavingsAccount) SetDefault(i int) {
 		return
 	case 5:
 		r.Recent = make([]Transaction, 0)
+
+		return
+	case 6:
+		r.Under_way = make([]Transfer, 0)
 
 		return
 	}
@@ -215,6 +236,10 @@ func (r SavingsAccount) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	output["recent"], err = json.Marshal(r.Recent)
+	if err != nil {
+		return nil, err
+	}
+	output["under_way"], err = json.Marshal(r.Under_way)
 	if err != nil {
 		return nil, err
 	}
@@ -313,6 +338,23 @@ func (r *SavingsAccount) UnmarshalJSON(data []byte) error {
 		r.Recent = make([]Transaction, 0)
 
 		r.Recent = make([]Transaction, 0)
+
+	}
+	val = func() json.RawMessage {
+		if v, ok := fields["under_way"]; ok {
+			return v
+		}
+		return nil
+	}()
+
+	if val != nil {
+		if err := json.Unmarshal([]byte(val), &r.Under_way); err != nil {
+			return err
+		}
+	} else {
+		r.Under_way = make([]Transfer, 0)
+
+		r.Under_way = make([]Transfer, 0)
 
 	}
 	return nil

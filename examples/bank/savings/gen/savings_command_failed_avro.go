@@ -21,14 +21,20 @@ type SavingsCommandFailed struct {
 	Code FailureCode `json:"code"`
 
 	Message string `json:"message"`
+	// of a refused deposit or transfer
+	Transaction_id string `json:"transaction_id"`
+	// of a refused deposit: who gets the money back
+	Source string `json:"source"`
 }
 
-const SavingsCommandFailedAvroCRC64Fingerprint = "RK\x9e\xcaf\xf4Ck"
+const SavingsCommandFailedAvroCRC64Fingerprint = "\xb58\xb5K\x82W\xd3^"
 
 func NewSavingsCommandFailed() SavingsCommandFailed {
 	r := SavingsCommandFailed{}
 	r.Code = FailureCodeOTHER
 	r.Message = ""
+	r.Transaction_id = ""
+	r.Source = ""
 	return r
 }
 
@@ -69,6 +75,14 @@ func writeSavingsCommandFailed(r SavingsCommandFailed, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	err = vm.WriteString(r.Transaction_id, w)
+	if err != nil {
+		return err
+	}
+	err = vm.WriteString(r.Source, w)
+	if err != nil {
+		return err
+	}
 	return err
 }
 
@@ -77,7 +91,7 @@ func (r SavingsCommandFailed) Serialize(w io.Writer) error {
 }
 
 func (r SavingsCommandFailed) Schema() string {
-	return "{\"doc\":\"One failure event shared by every command of the aggregate.\",\"evento\":{\"kind\":\"failure\"},\"fields\":[{\"name\":\"command_type\",\"type\":\"string\"},{\"default\":\"OTHER\",\"name\":\"code\",\"type\":{\"default\":\"OTHER\",\"evento\":{\"kind\":\"value\"},\"name\":\"FailureCode\",\"namespace\":\"SavingsAccount\",\"symbols\":[\"OTHER\",\"INSUFFICIENT_FUNDS\",\"ACCOUNT_CLOSED\",\"ACCOUNT_FROZEN\",\"WITHDRAWAL_LIMIT_REACHED\"],\"type\":\"enum\"}},{\"default\":\"\",\"name\":\"message\",\"type\":\"string\"}],\"name\":\"SavingsAccount.SavingsCommandFailed\",\"type\":\"record\"}"
+	return "{\"doc\":\"One failure event shared by every command of the aggregate.\",\"evento\":{\"kind\":\"failure\"},\"fields\":[{\"name\":\"command_type\",\"type\":\"string\"},{\"default\":\"OTHER\",\"name\":\"code\",\"type\":{\"default\":\"OTHER\",\"evento\":{\"kind\":\"value\"},\"name\":\"FailureCode\",\"namespace\":\"SavingsAccount\",\"symbols\":[\"OTHER\",\"INSUFFICIENT_FUNDS\",\"ACCOUNT_CLOSED\",\"ACCOUNT_FROZEN\",\"WITHDRAWAL_LIMIT_REACHED\"],\"type\":\"enum\"}},{\"default\":\"\",\"name\":\"message\",\"type\":\"string\"},{\"default\":\"\",\"doc\":\"of a refused deposit or transfer\",\"name\":\"transaction_id\",\"type\":\"string\"},{\"default\":\"\",\"doc\":\"of a refused deposit: who gets the money back\",\"name\":\"source\",\"type\":\"string\"}],\"name\":\"SavingsAccount.SavingsCommandFailed\",\"type\":\"record\"}"
 }
 
 func (r SavingsCommandFailed) SchemaName() string {
@@ -110,6 +124,16 @@ func (r *SavingsCommandFailed) Get(i int) types.Field {
 
 		return w
 
+	case 3:
+		w := types.String{Target: &r.Transaction_id}
+
+		return w
+
+	case 4:
+		w := types.String{Target: &r.Source}
+
+		return w
+
 	}
 	panic("Unknown field index")
 }
@@ -121,6 +145,12 @@ func (r *SavingsCommandFailed) SetDefault(i int) {
 		return
 	case 2:
 		r.Message = ""
+		return
+	case 3:
+		r.Transaction_id = ""
+		return
+	case 4:
+		r.Source = ""
 		return
 	}
 	panic("Unknown field index")
@@ -153,6 +183,14 @@ func (r SavingsCommandFailed) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	output["message"], err = json.Marshal(r.Message)
+	if err != nil {
+		return nil, err
+	}
+	output["transaction_id"], err = json.Marshal(r.Transaction_id)
+	if err != nil {
+		return nil, err
+	}
+	output["source"], err = json.Marshal(r.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -207,6 +245,34 @@ func (r *SavingsCommandFailed) UnmarshalJSON(data []byte) error {
 		}
 	} else {
 		r.Message = ""
+	}
+	val = func() json.RawMessage {
+		if v, ok := fields["transaction_id"]; ok {
+			return v
+		}
+		return nil
+	}()
+
+	if val != nil {
+		if err := json.Unmarshal([]byte(val), &r.Transaction_id); err != nil {
+			return err
+		}
+	} else {
+		r.Transaction_id = ""
+	}
+	val = func() json.RawMessage {
+		if v, ok := fields["source"]; ok {
+			return v
+		}
+		return nil
+	}()
+
+	if val != nil {
+		if err := json.Unmarshal([]byte(val), &r.Source); err != nil {
+			return err
+		}
+	} else {
+		r.Source = ""
 	}
 	return nil
 }
