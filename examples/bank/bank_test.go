@@ -2,11 +2,14 @@ package bank_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -14,7 +17,10 @@ import (
 	"github.com/openfaas/go-sdk/stack"
 
 	checking "github.com/evento-oss/evento/examples/bank/checking/gen"
+	"github.com/evento-oss/evento/examples/bank/holdings"
+	"github.com/evento-oss/evento/examples/bank/interest"
 	savings "github.com/evento-oss/evento/examples/bank/savings/gen"
+	"github.com/evento-oss/evento/examples/bank/transfers"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -119,16 +125,58 @@ func TestStackNamesTheBank(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(services.Functions) != 4 {
-		t.Errorf("%d functions, want 4", len(services.Functions))
+	folders := map[string]string{ // by role: of the template, and in cmd
+		"handler": "handler", "aggregator": "aggregator", "handler,aggregator": "both", "dispatcher": "dispatcher",
 	}
+	languages := map[string]string{"both": "aggregate"}
 	for name, f := range services.Functions {
 		if _, err := os.Stat(filepath.Join("../..", f.Handler, "main.go")); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		role := (*f.Annotations)["evento.io/role"]
-		if f.Language != "evento-"+role || (*f.Annotations)["evento.io/aggregate"] == "" || (*f.Labels)["evento.io/role"] != role || filepath.Base(f.Handler) != role {
+		folder := folders[role]
+		bound := (*f.Annotations)["evento.io/aggregate"] != ""
+		if f.Language != "evento-"+cmp.Or(languages[folder], folder) || bound == (role == "dispatcher") ||
+			(*f.Labels)["evento.io/role"] != strings.ReplaceAll(role, ",", "-") || filepath.Base(f.Handler) != folder {
 			t.Errorf("%s: language %q, handler %q, annotations %v, labels %v", name, f.Language, f.Handler, *f.Annotations, *f.Labels)
+		}
+	}
+	if len(services.Functions) != 9 {
+		t.Errorf("%d functions, want 9", len(services.Functions))
+	}
+}
+
+// A dispatcher is given the events that it reacts to, no more and no less.
+func TestDispatchersAreGivenWhatTheyReactTo(t *testing.T) {
+	services, err := stack.ParseYAMLFile("../../stack.yml", "", "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, reactions := range map[string][]runtime.Reaction{
+		"transfers": transfers.Reactions(), "holdings": holdings.Reactions(), "interest": interest.Reactions(),
+	} {
+		f, err := runtime.NewDispatcher(reactions...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var given []string
+		for event := range strings.SplitSeq((*services.Functions[name].Annotations)["evento.io/events"], ",") {
+			given = append(given, strings.TrimSpace(event))
+		}
+		slices.Sort(given)
+		var wanted []string
+		for name, text := range f.Description().Schemas {
+			var schema struct{ Evento struct{ Kind string } }
+			if err := json.Unmarshal([]byte(text.Schema), &schema); err != nil || schema.Evento.Kind == "" {
+				t.Fatalf("%s: %v in %s", name, err, text.Schema)
+			}
+			if schema.Evento.Kind != "command" {
+				wanted = append(wanted, string(name))
+			}
+		}
+		slices.Sort(wanted)
+		if !slices.Equal(given, wanted) {
+			t.Errorf("%s is given %q and reacts to %q", name, given, wanted)
 		}
 	}
 }

@@ -1,7 +1,9 @@
-// Package bank is the example of Evento's own documents: accounts that take
-// deposits and give money.
+// Package bank is the example of Evento's own documents: checking, savings and
+// credit accounts, the clients they belong to, and the money that moves between
+// them. README.md shows it in one page.
 //
 // Each aggregate has a folder with what its author writes (handler.go,
 // aggregator.go and their tests), the code generated from its schema (gen), and
 // main programs that serve it: handler and aggregator apart, or both in one.
+// Each dispatcher has a folder with its reactions and their tests.
 package bank

@@ -2,11 +2,14 @@ package proof
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 )
 
 // root is the repository's, seen from this package.
@@ -64,7 +67,8 @@ func (p *programs) remove() {
 // evento is the program under test.
 func evento(t testing.TB) string { return program(t, "evento", "./cmd/evento", buildFlags...) }
 
-// bankFunctions are the functions of the repository's stack.yml.
+// bankFunctions are the functions of the repository's stack.yml that the proof
+// sends commands to.
 func bankFunctions() map[string]string {
 	return map[string]string{
 		"checking-handler":    "./examples/bank/checking/cmd/handler",
@@ -72,4 +76,27 @@ func bankFunctions() map[string]string {
 		"savings-handler":     "./examples/bank/savings/cmd/handler",
 		"savings-aggregator":  "./examples/bank/savings/cmd/aggregator",
 	}
+}
+
+// bankStack is the part of the repository's stack.yml that has these functions.
+func bankStack(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "stack.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]any
+	if err := yaml.Unmarshal(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	functions, _ := all["functions"].(map[string]any)
+	maps.DeleteFunc(functions, func(name string, _ any) bool { return bankFunctions()[name] == "" })
+	if len(functions) != len(bankFunctions()) {
+		t.Fatalf("stack.yml has %d of the %d functions of the proof", len(functions), len(bankFunctions()))
+	}
+	part, err := yaml.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(part)
 }

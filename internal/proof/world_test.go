@@ -35,7 +35,7 @@ type setup struct {
 	gateways int
 	layout   kafka.Layout
 	session  time.Duration     // how long a silent gateway keeps its partitions
-	stack    string            // text of a stack.yml; "" for the repository's
+	stack    string            // text of a stack.yml; "" for the bank's
 	programs map[string]string // functions by name: their programs; nil for the bank's
 	env      []string          // of the functions
 	redis    func(testing.TB) redisServer
@@ -52,14 +52,12 @@ func newWorld(t *testing.T, s setup) *world {
 			s.programs[name] = buildFunction(t, name, pkg)
 		}
 	}
-	stack := filepath.Join(root, "stack.yml")
-	if s.stack != "" {
-		stack = filepath.Join(t.TempDir(), "stack.yml")
-		if err := os.WriteFile(stack, []byte(s.stack), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	} else if abs, err := filepath.Abs(stack); err == nil {
-		stack = abs
+	if s.stack == "" {
+		s.stack = bankStack(t)
+	}
+	stack := filepath.Join(t.TempDir(), "stack.yml")
+	if err := os.WriteFile(stack, []byte(s.stack), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	if s.session == 0 {
 		s.session = 3 * time.Second
