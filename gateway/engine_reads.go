@@ -308,6 +308,18 @@ func (e *Engine) outcome(ctx context.Context, id runtime.AggregateID, key runtim
 	return out, nil
 }
 
+// Command implements [Reader].
+func (e *Engine) Command(ctx context.Context, at runtime.Coordinates) (*runtime.Message, error) {
+	records, err := e.cfg.Reader.Points(ctx, at.Topic, at.Partition, []int64{at.Offset})
+	if err != nil {
+		return nil, err
+	}
+	if len(records) == 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, at)
+	}
+	return kafka.ParseRecord(&records[0])
+}
+
 // Parked implements [Reader]: the troubled commands of the partitions that this
 // gateway owns.
 func (e *Engine) Parked(_ context.Context, f ParkedFilter) ([]ParkedCommand, error) {
@@ -326,6 +338,11 @@ func (e *Engine) Parked(_ context.Context, f ParkedFilter) ([]ParkedCommand, err
 				At:        runtime.Coordinates{Topic: e.cfg.Topics.Commands(), Partition: p.held.Partition, Offset: w.Command.Offset},
 				Aggregate: m.Aggregate(), Entity: m.Subject, Command: m.ID, Source: m.Source, Type: m.Type,
 				Status: OutcomeStatus(w.Status), Attempts: w.Attempts, NextTry: w.NextTry, Reason: w.Reason, Function: w.Function, Since: m.Time, Misplaced: w.Stray,
+			}
+			if c.Status == OutcomeParked {
+				if view, err := e.cfg.Catalogue.AggregateOf(c.Entity); err == nil {
+					c.Outcome = runtime.Coordinates{Topic: e.cfg.Topics.Events(view.Name), Partition: c.At.Partition, Offset: w.OutcomeAt}
+				}
 			}
 			if f.matches(&c) {
 				list = append(list, c)

@@ -196,12 +196,14 @@ func (t *takeover) readAsides(ctx context.Context) error {
 
 // readCommands reads the commands of the set-aside records.
 func (t *takeover) readCommands(ctx context.Context) error {
-	if len(t.asides) == 0 {
-		return nil
-	}
-	offsets := make([]int64, len(t.asides))
+	var offsets []int64
 	for i := range t.asides {
-		offsets[i] = t.asides[i].Offset
+		if !t.asides[i].Parked() { // which has its outcome and says all that is listed
+			offsets = append(offsets, t.asides[i].Offset)
+		}
+	}
+	if len(offsets) == 0 {
+		return nil
 	}
 	records, err := t.e.cfg.Reader.Points(ctx, t.e.cfg.Topics.Commands(), t.p.held.Partition, offsets)
 	if err != nil {
@@ -218,6 +220,9 @@ func (t *takeover) readCommands(ctx context.Context) error {
 	}
 	for i := range t.asides {
 		a := &t.asides[i]
+		if a.Parked() {
+			continue
+		}
 		if a.Command = commands[a.Offset]; a.Command == nil {
 			t.e.cfg.Metrics.unreadable.Inc()
 			t.e.cfg.Log.Error("set-aside command is not there, or cannot be read; its record is kept", "partition", t.p.held.Partition, "offset", a.Offset)

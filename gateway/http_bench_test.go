@@ -225,6 +225,7 @@ type fakeReader struct {
 	more     bool
 	outcomes map[runtime.CommandKey]*Outcome
 	parked   []ParkedCommand
+	commands map[runtime.Coordinates]*runtime.Message
 	others   []string
 	crowded  []runtime.AggregateID
 	cached   shard.State // of Cached, recorded at testTime
@@ -285,6 +286,15 @@ func (f *fakeReader) Outcome(_ context.Context, _ runtime.AggregateID, key runti
 func (f *fakeReader) Others(context.Context) ([]string, error) { return f.others, nil }
 
 func (f *fakeReader) Crowded() []runtime.AggregateID { return f.crowded }
+
+func (f *fakeReader) Command(_ context.Context, at runtime.Coordinates) (*runtime.Message, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.commands[at]; m != nil {
+		return m, nil
+	}
+	return nil, fmt.Errorf("%w: %s", ErrNotFound, at)
+}
 
 func (f *fakeReader) Parked(_ context.Context, filter ParkedFilter) ([]ParkedCommand, error) {
 	f.mu.Lock()

@@ -86,8 +86,13 @@ type Reader interface {
 	// many commands waiting that they take no more.
 	Crowded() []runtime.AggregateID
 
-	// Parked lists commands that are set aside, in the partitions that this
-	// gateway owns.
+	// Command returns the command, or event to publish, that stands at these
+	// coordinates of the commands topic. Errors wrap [ErrNotFound], or say what
+	// did not answer.
+	Command(ctx context.Context, at runtime.Coordinates) (*runtime.Message, error)
+
+	// Parked lists commands that are set aside, and those that are parked and not
+	// dropped, in the partitions that this gateway owns.
 	Parked(ctx context.Context, filter ParkedFilter) ([]ParkedCommand, error)
 }
 
@@ -165,9 +170,10 @@ type ParkedCommand struct {
 	Attempts  int
 	NextTry   time.Time
 	Reason    string
-	Function  string    // namespace/name of the Trigger; "" when there is none
-	Since     time.Time // of the command itself
-	Misplaced bool      // stands in another partition than its aggregate's: it is forwarded, and takes no orders here
+	Function  string              // namespace/name of the Trigger; "" when there is none
+	Since     time.Time           // of the command itself
+	Misplaced bool                // stands in another partition than its aggregate's: it is forwarded, and takes no orders here
+	Outcome   runtime.Coordinates // parked: of its CommandParked
 }
 
 // Readiness tells the truth about whether this gateway can do its work.

@@ -39,9 +39,11 @@ func httpRoutes() []httpRoute {
 		{method: "GET", path: "/v1/parked", admin: true, params: []string{"aggregate", "status", "limit"}, handle: (*HTTPServer).getParked},
 		{method: "POST", path: "/v1/parked/{partition}/{offset}/retry", admin: true, handle: (*HTTPServer).postParkedRetry},
 		{method: "POST", path: "/v1/parked/{partition}/{offset}/drop", admin: true, handle: (*HTTPServer).postParkedDrop},
+		{method: "POST", path: "/v1/parked/{partition}/{offset}/reissue", admin: true, handle: (*HTTPServer).postParkedReissue},
 
 		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/retry", admin: true, handle: (*HTTPServer).postParkedRetry},
 		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/drop", admin: true, handle: (*HTTPServer).postParkedDrop},
+		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/reissue", admin: true, handle: (*HTTPServer).postParkedReissue},
 
 		{method: "GET", path: "/v1/schemas", handle: (*HTTPServer).getSchemas},
 		{method: "POST", path: "/v1/schemas", admin: true, params: []string{"dry-run"}, handle: (*HTTPServer).postSchema},

@@ -25,6 +25,7 @@ type parkedJSON struct {
 	Reason      string   `json:"reason"`
 	Function    string   `json:"function,omitempty"`
 	Since       timeJSON `json:"since,omitzero"`
+	Outcome     string   `json:"outcome,omitempty"` // parked: coordinates of its CommandParked
 }
 
 func (s *HTTPServer) getParked(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
@@ -57,24 +58,33 @@ func (s *HTTPServer) getParked(w http.ResponseWriter, r *http.Request, _ *AuthPr
 			Coordinates: c.At.String(), Entity: string(c.Entity), Command: c.Command, Source: c.Source, Type: string(c.Type),
 			Status: string(c.Status), Attempts: c.Attempts, NextTry: timeJSON{c.NextTry}, Reason: c.Reason, Function: c.Function, Since: timeJSON{c.Since},
 		}
+		if c.Status == OutcomeParked {
+			list[i].Outcome = c.Outcome.String()
+		}
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"parked": list})
 }
 
 func (s *HTTPServer) postParkedRetry(w http.ResponseWriter, r *http.Request, p *AuthPrincipal) error {
+	if err := s.emptyBody(w, r, "a retry"); err != nil {
+		return err
+	}
+	return s.orderParked(w, r, p, runtime.TypeRetryNow, map[string]any{})
+}
+
+// emptyBody refuses a body that says anything.
+func (s *HTTPServer) emptyBody(w http.ResponseWriter, r *http.Request, what string) error {
 	body, release, err := s.bodies.read(w, r)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if len(body) > 0 {
-		if err := walkJSONObject(body, func(key string, _ []byte) error {
-			return fail(problemAttribute, "unknown key %q; a retry takes none", key).field(key)
-		}); err != nil {
-			return err
-		}
+	if len(body) == 0 {
+		return nil
 	}
-	return s.orderParked(w, r, p, runtime.TypeRetryNow, map[string]any{})
+	return walkJSONObject(body, func(key string, _ []byte) error {
+		return fail(problemAttribute, "unknown key %q; %s takes none", key, what).field(key)
+	})
 }
 
 func (s *HTTPServer) postParkedDrop(w http.ResponseWriter, r *http.Request, p *AuthPrincipal) error {
@@ -105,38 +115,56 @@ func (s *HTTPServer) postParkedDrop(w http.ResponseWriter, r *http.Request, p *A
 // orderParked sends an order about a command that is set aside to its
 // aggregate: it passes the single writer, and is answered like a command.
 func (s *HTTPServer) orderParked(w http.ResponseWriter, r *http.Request, p *AuthPrincipal, order runtime.TypeName, fields map[string]any) error {
-	at, err := parkedPath(r)
+	found, err := s.findParked(r)
 	if err != nil {
 		return err
 	}
-	found, err := s.parkedEverywhere(r.Context(), ParkedFilter{At: &at, Limit: 1})
-	if err != nil {
-		return err
+	if found.Status == OutcomeParked && order == runtime.TypeRetryNow {
+		return fail(problemNoParked, "the command at %s is parked, which is its outcome for ever; POST .../reissue sends it again as a new one, .../drop takes it off the list", found.At)
 	}
-	if len(found) == 0 || at.Topic != "" && at.Topic != found[0].At.Topic {
-		return fail(problemNoParked, "no command is set aside at partition %d, offset %d; GET /v1/parked lists those that are", at.Partition, at.Offset)
-	}
-	if found[0].Status == OutcomeParked {
-		return fail(problemNoParked, "the command at %s is parked, which is its outcome for ever; send it again with a new id", found[0].At)
-	}
-	if found[0].Misplaced {
-		return fail(problemNoParked, "the command at %s stands in the wrong partition and takes no orders there; it is forwarded as soon as Kafka takes it: %s", found[0].At, found[0].Reason)
+	if found.Misplaced {
+		return fail(problemNoParked, "the command at %s stands in the wrong partition and takes no orders there; it is forwarded as soon as Kafka takes it: %s", found.At, found.Reason)
 	}
 	q := intakeRequest{principal: p, wants: wantCommand, begin: s.now(), trace: traceParent(r.Header.Get("Traceparent"))}
 	q.wait, _ = parsePrefer(r.Header.Values("Prefer"), s.config.MaxWait)
-	fields["offset"] = at.Offset
-	text, err := json.Marshal(fields)
+	m, err := s.parkedOrder(q, found, order, fields)
 	if err != nil {
 		return err
 	}
+	return s.intakeOne(w, r, q, m)
+}
+
+// findParked returns the command that the path names. Errors are problems.
+func (s *HTTPServer) findParked(r *http.Request) (*ParkedCommand, error) {
+	at, err := parkedPath(r)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.parkedEverywhere(r.Context(), ParkedFilter{At: &at, Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 || at.Topic != "" && at.Topic != found[0].At.Topic {
+		return nil, fail(problemNoParked, "no command is set aside or parked at partition %d, offset %d; GET /v1/parked lists those that are", at.Partition, at.Offset)
+	}
+	return &found[0], nil
+}
+
+// parkedOrder is an order about a command.
+func (s *HTTPServer) parkedOrder(q intakeRequest, c *ParkedCommand, order runtime.TypeName, fields map[string]any) (*runtime.Message, error) {
+	fields["offset"] = c.At.Offset
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return nil, err
+	}
 	data, schema, err := s.need.Schemas.FromJSON(order, text)
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", order, err)
+		return nil, fmt.Errorf("writing %s: %w", order, err)
 	}
-	return s.intakeOne(w, r, q, &runtime.Message{
-		ID: newMessageID(s.now()), Type: order, Source: p.Source, Subject: found[0].Aggregate.Root(),
+	return &runtime.Message{
+		ID: newMessageID(s.now()), Type: order, Source: q.principal.Source, Subject: c.Aggregate.Root(),
 		Schema: schema, Time: s.now().UTC().Truncate(1e6), Data: data, TraceParent: q.trace,
-	})
+	}, nil
 }
 
 func parkedPath(r *http.Request) (runtime.Coordinates, error) {

@@ -193,7 +193,10 @@ func TestParkedCommands(t *testing.T) {
 			t.Errorf("Location is %q", a.header.Get("Location"))
 		}
 	}
-	b.call("POST", "/v1/parked/3/42/retry", "").wantProblem(t, problemNoParked, "new id")
+	b.call("POST", "/v1/parked/3/42/retry", "").wantProblem(t, problemNoParked, "reissue")
+	b.call("POST", "/v1/parked/3/41/reissue", "").wantProblem(t, problemNoParked, "retry")
+	b.call("POST", "/v1/parked/3/42/reissue", "").wantProblem(t, problemNoParked, "not in Kafka")
+	b.call("POST", "/v1/parked/3/42/reissue", `{"a":1}`).wantProblem(t, problemAttribute)
 	b.call("POST", "/v1/parked/3/43/retry", "").wantProblem(t, problemNoParked)
 	b.call("POST", "/v1/parked/other/3/41/retry", "").wantProblem(t, problemNoParked)
 	b.call("POST", "/v1/parked/x/41/retry", "").wantProblem(t, problemParameter)

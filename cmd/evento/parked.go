@@ -34,20 +34,22 @@ type (
 func parkedCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "parked",
-		Short: "List, retry or drop commands that do not succeed",
+		Short: "List, retry, drop or re-issue commands that do not succeed",
 		Long: `A command whose function fails is tried again and again, with growing waits;
 its aggregate waits with it, all others go on. Such a command is:
 
   retrying   tried again soon
   held       its attempts are used up; tried on at the longest wait
-  parked     given up: its outcome is evento.CommandParked; its aggregate goes on`,
+  parked     given up: its outcome is evento.CommandParked; its aggregate goes on.
+             It is listed until you re-issue or drop it`,
 		Example: `  evento parked list
   evento parked retry kf-evento-commands/3/1042
-  evento parked drop kf-evento-commands/3/1042 --reason "the ATM is gone"`,
+  evento parked drop kf-evento-commands/3/1042 --reason "the ATM is gone"
+  evento parked reissue kf-evento-commands/3/977`,
 		RunE: subcommandNeeded,
 		Args: cobra.ArbitraryArgs,
 	}
-	cmd.AddCommand(parkedListCommand(g), parkedRetryCommand(g), parkedDropCommand(g))
+	cmd.AddCommand(parkedListCommand(g), parkedRetryCommand(g), parkedDropCommand(g), parkedReissueCommand(g))
 	return cmd
 }
 
@@ -132,7 +134,8 @@ func parkedDropCommand(g *globals) *cobra.Command {
 		Use:   "drop <coordinates> --reason <why>",
 		Short: "Give a command up, so that its aggregate goes on",
 		Long: `Gives a command up: its outcome becomes evento.CommandParked with your reason, for
-ever, and its aggregate goes on with the next command.`,
+ever, and its aggregate goes on with the next command. One that is parked already
+is taken off the list; its outcome stays.`,
 		Example: `  evento parked drop kf-evento-commands/3/1042 --reason "the ATM is gone"`,
 		Args:    exactly("the command's coordinates, as `evento parked list` shows them", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -144,6 +147,20 @@ ever, and its aggregate goes on with the next command.`,
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; recorded in the outcome")
 	return cmd
+}
+
+func parkedReissueCommand(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reissue <coordinates>",
+		Short: "Send a parked command again, as a new one",
+		Long: `Sends a parked command again, as a new one whose cause is the evento.CommandParked
+of the first, and takes the first off the list. Done twice it has one effect.`,
+		Example: `  evento parked reissue kf-evento-commands/3/977`,
+		Args:    exactly("the command's coordinates, as `evento parked list` shows them", 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return order(cmd, g, args[0], "reissue", nil, "it is sent again; see: evento events, evento parked list")
+		},
+	}
 }
 
 // order tells the gateway to do something with a parked command.

@@ -101,6 +101,10 @@ func TestParked(t *testing.T) {
 	if c := (*calls)[1]; c.path != "/v1/parked/kf-evento-commands/3/1042/retry" || c.body != "" {
 		t.Errorf("asked %+v", c)
 	}
+	evento(t, "", "--gateway", url, "parked", "reissue", "kf-evento-commands/3/1042")
+	if c := (*calls)[len(*calls)-1]; c.method != "POST" || c.path != "/v1/parked/kf-evento-commands/3/1042/reissue" || c.body != "" {
+		t.Errorf("asked %+v", c)
+	}
 
 	url, _ = fake(t, answerWith{status: 200, body: `{"parked":[]}`})
 	_, out, _ = evento(t, "", "--gateway", url, "parked", "list")

@@ -15,17 +15,23 @@ import (
 // offset.
 type Aside struct {
 	Aggregate runtime.AggregateID `json:"aggregate"`
-	State     Status              `json:"state"` // pending, retrying or held
+	State     Status              `json:"state"` // pending, retrying or held; parked: it has its outcome
 	Attempts  int                 `json:"attempts"`
 	Next      time.Time           `json:"next,omitzero"`
 	Reason    string              `json:"reason,omitempty"`
 	Function  string              `json:"function,omitempty"`
+	Ending    bool                `json:"ending,omitempty"` // stands in the transaction of its CommandParked
+	Ended     *Ended              `json:"ended,omitempty"`  // of a parked one
 
 	Offset   int64    `json:"-"` // of the command
 	RecordAt int64    `json:"-"` // of this record in the parked topic
 	Stray    bool     `json:"-"` // Command belongs to another partition
 	Command  *Command `json:"-"` // read from the commands topic; nil when it cannot be read here: its record is kept for the next owner
 }
+
+// Parked says whether the command has its outcome and is only listed. Its
+// Command is not needed.
+func (a *Aside) Parked() bool { return a.State == ParkedS && a.Ended != nil }
 
 // ParseAside reads the value of a set-aside record.
 func ParseAside(value []byte) (Aside, error) {
@@ -54,13 +60,17 @@ func (s *Shard) restoreAside(now time.Time, a Aside) {
 	if s.entries[a.Offset] != nil {
 		return
 	}
+	if a.Parked() {
+		s.asideLive[a.Offset], s.parked[a.Offset] = a.RecordAt, &a
+		return
+	}
 	if a.Command == nil {
 		s.asideLive[a.Offset] = a.RecordAt
 		return
 	}
 	e := &entry{
 		cmd: a.Command, arrived: now, attempts: a.Attempts, held: a.State == Held, reason: a.Reason, function: a.Function,
-		aside: asideRecorded, suspect: a.Offset < s.suspect,
+		aside: asideRecorded, suspect: a.Offset < s.suspect, ending: a.Ending,
 	}
 	s.asideLive[a.Offset] = a.RecordAt
 	if a.Stray {
@@ -76,7 +86,7 @@ func (s *Shard) restoreAside(now time.Time, a Aside) {
 // asideRecord writes the record of e as it is now.
 func (s *Shard) asideRecord(e *entry) BatchRecord {
 	o := e.outlook()
-	value, err := json.Marshal(Aside{Aggregate: e.agg.id, State: o.Status, Attempts: e.attempts, Next: o.NextTry, Reason: clip(e.reason, 1000), Function: e.function})
+	value, err := json.Marshal(Aside{Aggregate: e.agg.id, State: o.Status, Attempts: e.attempts, Next: o.NextTry, Reason: clip(e.reason, 1000), Function: e.function, Ending: e.ending || e.stage == batched})
 	if err != nil {
 		panic(err) // a struct of strings and numbers
 	}

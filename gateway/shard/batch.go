@@ -40,7 +40,8 @@ type Batch struct {
 
 	results    []result
 	asides     []placed
-	tombstones []int64
+	tombstones []int64 // their records begin at closings
+	closings   int
 }
 
 type result struct {
@@ -95,6 +96,9 @@ func (s *Shard) Take(now time.Time, max, maxBytes int) *Batch {
 		r.records = len(b.Records) - r.first
 		b.results = append(b.results, r)
 		e.stage = batched
+		if e.verdict != nil && e.verdict.parked != nil && listable(e.verdict.parked.Reason) {
+			s.putAside(b, e, after) // see park
+		}
 		after.Finish(e.cmd.Offset)
 		for _, again := range e.repeats {
 			after.Finish(again.cmd.Offset)
@@ -103,9 +107,9 @@ func (s *Shard) Take(now time.Time, max, maxBytes int) *Batch {
 	s.ready = s.ready[n:]
 
 	s.takeAsides(b, after)
-	b.tombstones, s.tombstones = s.tombstones, nil
+	b.tombstones, b.closings, s.tombstones = s.tombstones, len(b.Records), nil
 	for _, offset := range b.tombstones {
-		b.Records = append(b.Records, BatchRecord{Kind: AsideRecord, Offset: offset})
+		b.Records = append(b.Records, s.closing(offset))
 	}
 	b.Offset, b.Metadata = s.position(b, after)
 	if len(b.Records) == 0 {
@@ -284,6 +288,7 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 		agg.tail = agg.tail[1:]
 		delete(agg.inFlight, e.cmd.Key)
 		s.emit(Answer{Command: e.cmd, Outcome: o})
+		s.park(e, o)
 		s.finish(e)
 		o.Repeat = true
 		for _, again := range e.repeats {
@@ -307,8 +312,8 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 			touched = append(touched, e.agg)
 		}
 	}
-	for _, offset := range b.tombstones {
-		delete(s.asideLive, offset)
+	for i := range b.tombstones {
+		s.closed(&b.Records[b.closings+i], offsets[b.closings+i])
 	}
 	for i := range b.Records {
 		if b.Records[i].Kind == AsideRecord {

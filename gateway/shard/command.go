@@ -51,6 +51,7 @@ type entry struct {
 	asideChanged bool // the record says something older than the entry
 	stray        bool // belongs to another partition
 	suspect      bool // may have been in a call when the last owner died: the attempt is recorded first
+	ending       bool // its record stood in the transaction of its CommandParked: see park
 	announced    bool // that attempt has been counted
 }
 

@@ -214,6 +214,7 @@ func (s *Shard) Confirmed(now time.Time, token uint64, c Confirmation) {
 		if !c.Same {
 			o = Outcome{Status: Conflict, Reason: "the id belongs to another command that has an outcome"}
 		}
+		s.parkAgain(e, o)
 		s.finishWithout(e, o)
 		for _, again := range e.repeats {
 			s.finishWithout(again, o)
@@ -241,6 +242,10 @@ func (s *Shard) dropCheck(agg *aggregate) {
 func (s *Shard) obey(now time.Time, e *entry) {
 	order, agg := e.cmd.Order, e.agg
 	target := s.entries[order.Offset]
+	if p := s.parked[order.Offset]; p != nil && target == nil && order.Drop && p.Aggregate == agg.id {
+		s.dismiss(e)
+		return
+	}
 	if target == nil || target.agg != agg || target.cmd.Order != nil || target.stage >= computed {
 		s.finishWithout(e, Outcome{Status: Rejected, Reason: fmt.Sprintf("%s: no command of %s waits at offset %d", CodeNotWaiting, agg.id, order.Offset)})
 		s.rest(agg)
@@ -268,11 +273,14 @@ func (s *Shard) obey(now time.Time, e *entry) {
 	s.pump(now, agg)
 }
 
+// droppedBy begins the reason of a command that an operator has dropped.
+const droppedBy = "dropped by an operator"
+
 func dropReason(o *Order) string {
 	if o.Reason == "" {
-		return "dropped by an operator"
+		return droppedBy
 	}
-	return "dropped by an operator: " + o.Reason
+	return droppedBy + ": " + o.Reason
 }
 
 // rollBack drops every result of an aggregate that is not committed, and what
@@ -365,16 +373,20 @@ type Waiter struct {
 	Function string
 	Stray    bool // it belongs to another partition, and nobody has an order for it here
 	Outcome
+	OutcomeAt int64 // parked: offset of its CommandParked in the events topic
 }
 
-// Troubled returns the commands that have been set aside or have failed, and
-// those behind them, ascending by offset.
+// Troubled returns the commands that have been set aside or have failed, those
+// behind them, and those that are parked, ascending by offset.
 func (s *Shard) Troubled() []Waiter {
 	var list []Waiter
 	for _, e := range s.entries {
 		if e.cmd.Order == nil && e.stage < computed && (e.aside != asideNone || e.attempts > 0 || e.reason != "") {
 			list = append(list, Waiter{Command: e.cmd, Function: e.function, Stray: e.stray, Outcome: e.outlook()})
 		}
+	}
+	for _, p := range s.parked {
+		list = append(list, p.waiter())
 	}
 	sortWaiters(list)
 	return list

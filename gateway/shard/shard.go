@@ -101,7 +101,10 @@ type Shard struct {
 	asideLive   map[int64]int64 // command offset -> offset of its record in the parked topic
 	asideOrder  asideOrder
 	asideEnd    int64   // no live record that is not in asideLive stands before this offset of the parked topic
-	tombstones  []int64 // command offsets whose set-aside records are to be deleted
+	tombstones  []int64 // command offsets whose set-aside records are to be deleted, or to say parked: see closing
+
+	parked     map[int64]*Aside // by command offset: parked and not dropped
+	dismissals map[int64]*entry // by command offset: orders that end when its record is deleted
 
 	strays   map[int64]*entry // commands of other partitions, by offset
 	calls    map[uint64]*aggregate
@@ -121,7 +124,7 @@ func New(now time.Time, cfg Config, r Restored) *Shard {
 		offsets: position.NewOffsets(r.Position), suspect: r.SuspectBelow,
 		heads: r.Heads, dirtyHeads: r.Unsaved, sinceHeads: r.Since,
 		aggregates: map[runtime.AggregateID]*aggregate{}, entries: map[int64]*entry{},
-		asideLive: map[int64]int64{}, strays: map[int64]*entry{}, checks: map[uint64]*entry{},
+		asideLive: map[int64]int64{}, parked: map[int64]*Aside{}, dismissals: map[int64]*entry{}, strays: map[int64]*entry{}, checks: map[uint64]*entry{},
 		calls: map[uint64]*aggregate{}, limit: MaxBatch, asideEnd: r.AsideEnd,
 	}
 	if s.heads == nil {
@@ -173,6 +176,11 @@ func (s *Shard) arrived(now time.Time, c *Command) *entry {
 	if s.entries[c.Offset] != nil {
 		// Known from its set-aside record: the committed position was lost and the topic is read again.
 		s.offsets.Finish(c.Offset)
+		return nil
+	}
+	if s.parked[c.Offset] != nil {
+		s.offsets.Finish(c.Offset)
+		s.unrecorded = true
 		return nil
 	}
 	e := &entry{cmd: c, arrived: now, suspect: c.Offset < s.suspect}
@@ -281,7 +289,9 @@ func (s *Shard) Tick(now time.Time) {
 }
 
 // Backlog returns how many commands are unfinished and how many of them are set aside.
-func (s *Shard) Backlog() (unfinished, aside int) { return len(s.entries), len(s.asideLive) }
+func (s *Shard) Backlog() (unfinished, aside int) {
+	return len(s.entries), len(s.asideLive) - len(s.parked)
+}
 
 // Waiting returns how many commands of an aggregate have no outcome yet.
 func (s *Shard) Waiting(id runtime.AggregateID) int {

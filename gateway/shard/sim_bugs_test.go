@@ -15,13 +15,14 @@ var plantedBugs = []string{
 	"the pointer to set-aside records runs ahead",
 	"the heads stop at an open transaction",
 	"a checkpoint leaves heads out",
+	"parked records are deleted",
 }
 
 // The checker is worth nothing unless it catches them: each within so many
 // seeds, of which each takes a bounded number of steps.
 func TestPlantedBugsAreCaught(t *testing.T) {
 	t.Parallel()
-	const seeds = 60
+	const seeds = 150
 	for _, bug := range plantedBugs {
 		t.Run(bug, func(t *testing.T) {
 			t.Parallel()

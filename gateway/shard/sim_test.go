@@ -128,7 +128,10 @@ func (w *world) play() (err error) {
 	if w.wrong != nil {
 		return w.wrong
 	}
-	return w.check()
+	if err := w.check(); err != nil {
+		return err
+	}
+	return w.checkParked()
 }
 
 // run takes random steps, then heals everything and waits for quiet.
@@ -236,6 +239,9 @@ func (w *world) send() {
 	c := &Command{Offset: int64(len(w.commands)), Message: m, Hash: value, Topic: simEvents}
 	if w.chance(4) && len(w.commands) > 0 {
 		target := w.commands[w.rng.IntN(len(w.commands))]
+		if parked := w.listed(); len(parked) > 0 && w.chance(50) {
+			target = w.commands[parked[w.rng.IntN(len(parked))].Command.Offset]
+		}
 		m.ID, m.Type, m.Subject = "order-"+strconv.Itoa(len(w.commands)), runtime.TypeDropCommand, target.Message.Subject
 		m.Expect = nil
 		c.Order = &Order{Drop: w.chance(50), Offset: target.Offset}

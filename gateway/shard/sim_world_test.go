@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/evento-oss/evento/internal/position"
@@ -196,6 +197,10 @@ func (w *world) confirm(o Confirm) Confirmation {
 			}
 			c.Found, c.Same = true, m.Hash == o.Command.Hash
 			c.Outcome.Status = Done
+			if m.Type == runtime.TypeCommandParked {
+				v := simParked(m)
+				c.Outcome.Status, c.Outcome.Reason, c.Outcome.Attempts = ParkedS, v.Reason, v.Attempts
+			}
 			c.Outcome.Records = append(c.Outcome.Records, Recorded{Message: m, At: runtime.Coordinates{Topic: simEvents, Offset: at}})
 			if m.Pos == m.Count {
 				return c
@@ -271,6 +276,9 @@ func (w *world) commit(b *Batch) []int64 {
 			offsets = append(offsets, int64(len(w.events)))
 			w.events = append(w.events, simEvent{r.Message})
 			continue
+		}
+		if w.bug == "parked records are deleted" && strings.Contains(string(r.Value), `"state":"parked"`) {
+			r.Value = nil
 		}
 		offsets = append(offsets, int64(len(w.parked)))
 		w.parked = append(w.parked, simAside{r.Offset, r.Value})
@@ -371,8 +379,11 @@ func (w *world) takeOver() {
 		if err != nil {
 			panic(err)
 		}
-		c := *w.commands[p.key]
-		a.Offset, a.RecordAt, a.Command = p.key, at, &c
+		a.Offset, a.RecordAt = p.key, at
+		if !a.Parked() {
+			c := *w.commands[p.key]
+			a.Command = &c
+		}
 		_, a.Stray = w.strays[p.key]
 		live[p.key] = a
 	}
