@@ -39,8 +39,14 @@ type EngineConfig struct {
 	Metrics   *EngineMetrics
 	Log       *slog.Logger
 
-	MaxWaiting int // commands of one aggregate without outcome before intake answers 429; 10,000 when zero
-	MaxBacklog int // commands of one partition in memory before its reading pauses; 20,000 when zero
+	// Commands without outcome are in memory. Those that are set aside (their
+	// aggregate fails or waits) never pause the reading of a partition: the others
+	// have to go on. See docs/decisions/0009.
+	MaxWaiting      int   // of one aggregate before intake answers 429; 10,000 when zero
+	MaxBacklog      int   // of one partition, not set aside, before its reading pauses; 20,000 when zero
+	MaxBacklogBytes int64 // the same in bytes; 64 MiB when zero
+	MaxAside        int   // set aside in all partitions, before intake answers 429 to whoever has some; 200,000 when zero
+	MaxAsideBytes   int64 // the same in bytes; 512 MiB when zero
 }
 
 // EngineSchemas tells how far the catalogue is behind the schemas topic.
@@ -75,6 +81,7 @@ type Engine struct {
 	process  string // random; begins the identities of this process's records
 	owners   ownerTable
 	proven   provenHeads
+	full     atomic.Bool  // too much is set aside
 	joined   atomic.Bool  // all partitions have had an owner
 	lastSeen atomic.Int64 // when Kafka last answered, Unix nanoseconds
 }
@@ -111,6 +118,9 @@ var (
 func NewEngine(c EngineConfig) (*Engine, error) {
 	def(&c.MaxWaiting, 10_000)
 	def(&c.MaxBacklog, 20_000)
+	def(&c.MaxBacklogBytes, 64<<20)
+	def(&c.MaxAside, 200_000)
+	def(&c.MaxAsideBytes, 512<<20)
 	e := &Engine{cfg: c, parts: map[int32]*partition{}, wake: make(chan struct{}, 1)}
 	g := c.Group
 	g.OnAssigned, g.OnRevoked, g.OnLost = e.assigned, e.revoked, e.lost
@@ -299,13 +309,32 @@ func (e *Engine) tick() {
 			return
 		case <-ticker.C:
 		}
+		var all shard.Backlog
+		paused := 0
 		for _, p := range e.list() {
 			e.with(p, func(now time.Time, s *shard.Shard) {
 				s.Tick(now)
 				e.pressure(p)
+				all.Add(s.Backlog())
+				if p.paused {
+					paused++
+				}
 			})
 		}
+		e.weigh(all, paused)
 	}
+}
+
+// weigh notes what is in memory, and whether too much of it is set aside.
+func (e *Engine) weigh(all shard.Backlog, paused int) {
+	full := all.Aside > e.cfg.MaxAside || all.AsideBytes > e.cfg.MaxAsideBytes
+	if was := e.full.Swap(full); full && !was {
+		e.cfg.Log.Error("too many commands are set aside; whoever has commands set aside takes no more until they get fewer: see /v1/parked for why they wait",
+			"commands", all.Aside, "bytes", all.AsideBytes, "most_commands", e.cfg.MaxAside, "most_bytes", e.cfg.MaxAsideBytes)
+	} else if was && !full {
+		e.cfg.Log.Info("no longer too many commands are set aside", "commands", all.Aside, "bytes", all.AsideBytes)
+	}
+	e.cfg.Metrics.backlog(all, paused, full)
 }
 
 // pressure pauses the reading of a partition that has too much in memory, or
@@ -314,9 +343,10 @@ func (e *Engine) pressure(p *partition) {
 	if p.shard == nil {
 		return
 	}
-	unfinished, aside := p.shard.Backlog()
-	waiting := unfinished - aside
-	full := p.waits || waiting > e.cfg.MaxBacklog || p.paused && waiting >= e.cfg.MaxBacklog/2
+	b := p.shard.Backlog()
+	n, size := b.Commands-b.Aside, b.Bytes-b.AsideBytes
+	full := p.waits || n > e.cfg.MaxBacklog || size > e.cfg.MaxBacklogBytes ||
+		p.paused && (n >= e.cfg.MaxBacklog/2 || size >= e.cfg.MaxBacklogBytes/2)
 	if full == p.paused {
 		return
 	}

@@ -22,6 +22,11 @@ type EngineMetrics struct {
 	commit       prometheus.Histogram
 	batch        prometheus.Histogram
 	records      prometheus.Counter
+	waiting      prometheus.Gauge
+	aside        prometheus.Gauge
+	asideBytes   prometheus.Gauge
+	asideFull    prometheus.Gauge
+	paused       prometheus.Gauge
 }
 
 // NewEngineMetrics registers the metrics with reg, which must not have them yet.
@@ -39,6 +44,16 @@ func NewEngineMetrics(reg prometheus.Registerer) *EngineMetrics {
 		batch:        prometheus.NewHistogram(prometheus.HistogramOpts{Name: "evento_transaction_commands", Help: "Commands ended by one transaction.", Buckets: []float64{0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000}}),
 		records:      prometheus.NewCounter(prometheus.CounterOpts{Name: "evento_transaction_records_total", Help: "Records committed."}),
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		reg.MustRegister(g)
+		return g
+	}
+	m.waiting = gauge("evento_waiting_commands", "Commands without outcome in memory, those set aside included.")
+	m.aside = gauge("evento_aside_commands", "Commands that are set aside: their aggregate or function fails or is slow. All of them are in memory.")
+	m.asideBytes = gauge("evento_aside_bytes", "Bytes of memory that commands set aside take, about.")
+	m.asideFull = gauge("evento_aside_full", "1 while so many commands are set aside that whoever has some is refused more with 429. Alarm on 1.")
+	m.paused = gauge("evento_paused_partitions", "Partitions that are not read on, because of a full memory or a schema that is not known here.")
 	reg.MustRegister(m.partitions, m.takeovers, m.unreadable, m.corrupt, m.outcomes, m.loads, m.compute, m.transactions, m.commit, m.batch, m.records)
 	return m
 }
@@ -60,5 +75,16 @@ func (m *EngineMetrics) transaction(r kafka.Result, commands, records int, took 
 	if r.Outcome == kafka.Committed {
 		m.batch.Observe(float64(commands))
 		m.records.Add(float64(records))
+	}
+}
+
+func (m *EngineMetrics) backlog(b shard.Backlog, paused int, full bool) {
+	m.waiting.Set(float64(b.Commands))
+	m.aside.Set(float64(b.Aside))
+	m.asideBytes.Set(float64(b.AsideBytes))
+	m.paused.Set(float64(paused))
+	m.asideFull.Set(0)
+	if full {
+		m.asideFull.Set(1)
 	}
 }

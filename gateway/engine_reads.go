@@ -17,14 +17,12 @@ import (
 func (e *Engine) Append(ctx context.Context, m *runtime.Message) (runtime.Coordinates, error) {
 	id := m.Aggregate()
 	if p := e.part(id); p != nil && !m.Platform() {
-		waiting := 0
+		limits := e.limits()
 		p.mu.Lock()
-		if p.shard != nil {
-			waiting = p.shard.Waiting(id)
-		}
+		refuse := p.shard != nil && p.shard.TakesNoMore(id, limits)
 		p.mu.Unlock()
-		if waiting >= e.cfg.MaxWaiting {
-			return runtime.Coordinates{}, fmt.Errorf("%w: %d of %s", ErrTooManyWaiting, waiting, id)
+		if refuse {
+			return runtime.Coordinates{}, fmt.Errorf("%w: %s", ErrTooManyWaiting, id)
 		}
 	}
 	r := e.commandRecord(m)
@@ -37,6 +35,11 @@ func (e *Engine) Append(ctx context.Context, m *runtime.Message) (runtime.Coordi
 	default:
 		return runtime.Coordinates{}, fmt.Errorf("%w: %w", ErrUncertain, err)
 	}
+}
+
+// limits are those of an aggregate's queue as they are now.
+func (e *Engine) limits() shard.Limits {
+	return shard.Limits{Waiting: e.cfg.MaxWaiting, Full: e.full.Load()}
 }
 
 // ownerTable remembers for a moment who owns which partition.
@@ -100,10 +103,11 @@ func (e *Engine) Others(ctx context.Context) ([]string, error) {
 // Crowded implements [Reader].
 func (e *Engine) Crowded() []runtime.AggregateID {
 	var list []runtime.AggregateID
+	limits := e.limits()
 	for _, p := range e.list() {
 		p.mu.Lock()
 		if p.shard != nil {
-			list = p.shard.Crowded(list, e.cfg.MaxWaiting)
+			list = p.shard.Crowded(list, limits)
 		}
 		p.mu.Unlock()
 	}

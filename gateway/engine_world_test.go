@@ -28,6 +28,7 @@ type engineWorld struct {
 	reader   *kafka.Reader
 	log      *slog.Logger
 	schemas  EngineSchemas
+	change   func(*EngineConfig) // before an engine is made; may be nil
 	engines  int
 }
 
@@ -79,8 +80,9 @@ func newEngineWorld(t *testing.T, partitions int32) *engineWorld {
 // runningEngine is an engine under way.
 type runningEngine struct {
 	*Engine
-	w    *engineWorld
-	stop func() // leaves in peace, and waits for the end
+	w       *engineWorld
+	metrics *prometheus.Registry
+	stop    func() // leaves in peace, and waits for the end
 }
 
 func (w *engineWorld) start(partitions int32, change ...func(*EngineConfig)) *runningEngine {
@@ -111,6 +113,9 @@ func (w *engineWorld) start(partitions int32, change ...func(*EngineConfig)) *ru
 	for _, f := range change {
 		f(&config)
 	}
+	if w.change != nil {
+		w.change(&config)
+	}
 	e, err := NewEngine(config)
 	if err != nil {
 		w.t.Fatal(err)
@@ -119,7 +124,7 @@ func (w *engineWorld) start(partitions int32, change ...func(*EngineConfig)) *ru
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
 	stopped := false
-	r := &runningEngine{Engine: e, w: w, stop: func() {
+	r := &runningEngine{Engine: e, w: w, metrics: registerer, stop: func() {
 		if stopped {
 			return
 		}
@@ -132,6 +137,23 @@ func (w *engineWorld) start(partitions int32, change ...func(*EngineConfig)) *ru
 	}}
 	w.t.Cleanup(r.stop)
 	return r
+}
+
+// metric returns the value of a gauge or counter without labels.
+func (r *runningEngine) metric(name string) float64 {
+	r.w.t.Helper()
+	families, err := r.metrics.Gather()
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			m := f.GetMetric()[0]
+			return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	r.w.t.Fatalf("no metric %s", name)
+	return 0
 }
 
 // crash stops the engine without a last word to its partitions.

@@ -82,8 +82,9 @@ type Reader interface {
 	// partitions. Errors wrap [ErrNoOwner].
 	Others(ctx context.Context) (addresses []string, err error)
 
-	// Crowded returns the aggregates in this gateway's partitions that have so
-	// many commands waiting that they take no more.
+	// Crowded returns the aggregates in this gateway's partitions that take no
+	// more commands: they have as many waiting as an aggregate may, or some that
+	// are set aside while too many are.
 	Crowded() []runtime.AggregateID
 
 	// Command returns the command, or event to publish, that stands at these

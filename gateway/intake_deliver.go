@@ -134,7 +134,7 @@ func (s *HTTPServer) append(ctx context.Context, m *runtime.Message) error {
 
 func (s *HTTPServer) tooManyWaiting(m *runtime.Message) error {
 	s.countIntake(s.kindOf(m), "busy")
-	return fail(problemTooManyWaiting, "aggregate %q has as many commands waiting as it takes (see %s); nothing was written, repeat it with the id %q", m.Aggregate(), settingWaitAggregate, m.ID).
+	return fail(problemTooManyWaiting, "aggregate %q has as many commands waiting as it takes now (see %s, and GET /v1/parked for why they wait); nothing was written, repeat it with the id %q", m.Aggregate(), settingWaitAggregate, m.ID).
 		with("id", m.ID).with("source", m.Source).with("setting", settingWaitAggregate).after(time.Second)
 }
 

@@ -20,6 +20,8 @@ type aggregate struct {
 	tail     []*entry // computed and batched, in order: the speculative versions
 	queue    queue    // waiting, checking or calling, in order
 	inFlight map[runtime.CommandKey]*entry
+	entries  int    // its commands without outcome: in tail and queue, repeats, orders
+	asides   int    // how many of them are set aside
 	call     uint64 // the Invoke under way; 0 for none
 	called   int    // commands in it: the first of the queue
 	checking bool   // the first of the queue is being confirmed

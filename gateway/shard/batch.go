@@ -302,6 +302,9 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 		s.asideLive[e.cmd.Offset] = offsets[p.index]
 		s.asideOrder.push(offsets[p.index], e.cmd.Offset)
 		s.offsets.Finish(e.cmd.Offset)
+		if e.stage != finished {
+			s.countAside(e)
+		}
 		switch {
 		case e.stage == finished:
 			s.tombstones = append(s.tombstones, e.cmd.Offset)

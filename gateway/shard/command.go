@@ -48,6 +48,7 @@ type entry struct {
 	confirmed bool // its hash is known to be another command's: it is new
 
 	aside        asideStage
+	asideCounted bool // in the backlog's Aside
 	asideChanged bool // the record says something older than the entry
 	stray        bool // belongs to another partition
 	suspect      bool // may have been in a call when the last owner died: the attempt is recorded first

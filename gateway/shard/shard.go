@@ -91,6 +91,7 @@ type Shard struct {
 	aggregates map[runtime.AggregateID]*aggregate
 	idle       idleList
 	entries    map[int64]*entry // unfinished, by offset
+	backlog    Backlog          // what they are together
 	arrivals   []*entry         // in order of arrival, for setting aside by age
 	timers     timers
 	ready      []*entry // computed, in order
@@ -203,8 +204,7 @@ func (s *Shard) Skip(offset int64) {
 
 func (s *Shard) enqueue(now time.Time, e *entry) {
 	agg := s.aggregate(e.cmd)
-	e.agg = agg
-	s.entries[e.cmd.Offset] = e
+	s.hold(e, agg)
 	if e.cmd.Order != nil {
 		s.obey(now, e)
 		return
@@ -245,7 +245,7 @@ func (s *Shard) finishWithout(e *entry, o Outcome) {
 // finish ends an entry whose outcome is safe.
 func (s *Shard) finish(e *entry) {
 	e.stage = finished
-	delete(s.entries, e.cmd.Offset)
+	s.release(e)
 	s.offsets.Finish(e.cmd.Offset)
 	switch e.aside {
 	case asideRecorded:
@@ -286,34 +286,6 @@ func (s *Shard) Tick(now time.Time) {
 		s.arrivals[0] = nil
 		s.arrivals = s.arrivals[1:]
 	}
-}
-
-// Backlog returns how many commands are unfinished and how many of them are set aside.
-func (s *Shard) Backlog() (unfinished, aside int) {
-	return len(s.entries), len(s.asideLive) - len(s.parked)
-}
-
-// Waiting returns how many commands of an aggregate have no outcome yet.
-func (s *Shard) Waiting(id runtime.AggregateID) int {
-	agg := s.aggregates[id]
-	if agg == nil {
-		return 0
-	}
-	return agg.queue.len() + len(agg.tail)
-}
-
-// Crowded appends the aggregates to list that have at least limit commands
-// without outcome.
-func (s *Shard) Crowded(list []runtime.AggregateID, limit int) []runtime.AggregateID {
-	if len(s.entries) < limit {
-		return list
-	}
-	for id, agg := range s.aggregates {
-		if agg.queue.len()+len(agg.tail) >= limit {
-			list = append(list, id)
-		}
-	}
-	return list
 }
 
 type timer struct {

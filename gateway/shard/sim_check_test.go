@@ -9,7 +9,7 @@ import (
 
 // check holds the log and the answers against P2, P3, P4 and P5.
 func (w *world) check() error {
-	if n, _ := w.shard.Backlog(); n > 0 {
+	if n := w.shard.Backlog().Commands; n > 0 {
 		return fmt.Errorf("%d commands never ended", n)
 	}
 	for _, r := range w.reads {

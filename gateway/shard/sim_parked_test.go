@@ -72,7 +72,7 @@ func (w *world) checkParked() error {
 	for offset := range listed {
 		return fmt.Errorf("the command at %d is listed as parked, and is not", offset)
 	}
-	if _, aside := w.shard.Backlog(); aside != 0 {
+	if aside := w.shard.Backlog().Aside; aside != 0 {
 		return fmt.Errorf("%d commands count as set aside, and nothing waits", aside)
 	}
 	before := w.listed()

@@ -1,7 +1,9 @@
 package shard
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -102,8 +104,8 @@ func TestMetadataStayShort(t *testing.T) {
 	if worst < position.MetadataSoft/2 || sets == 0 {
 		t.Errorf("metadata of %d bytes at most, %d set-aside records: nothing was tried", worst, sets)
 	}
-	if unfinished, live := s.Backlog(); unfinished != 1 || live > 1 {
-		t.Errorf("%d commands are unfinished and %d set aside, want the one without an answer", unfinished, live)
+	if b := s.Backlog(); b.Commands != 1 || b.Aside > 1 {
+		t.Errorf("%d commands are unfinished and %d set aside, want the one without an answer", b.Commands, b.Aside)
 	}
 }
 
@@ -149,5 +151,73 @@ func TestTailHasAnEnd(t *testing.T) {
 			continue
 		}
 		commit(s, now, &next)
+	}
+}
+
+// recount counts what is in memory the slow way.
+func recount(s *Shard) error {
+	var b Backlog
+	aggs := map[*aggregate][2]int{}
+	for _, e := range s.entries {
+		b.Commands++
+		b.Bytes += e.bytes()
+		n := aggs[e.agg]
+		n[0]++
+		_, live := s.asideLive[e.cmd.Offset]
+		if live {
+			b.Aside++
+			b.AsideBytes += e.bytes()
+			n[1]++
+		}
+		aggs[e.agg] = n
+	}
+	if b != s.Backlog() {
+		return fmt.Errorf("the backlog is %+v, counted %+v", b, s.Backlog())
+	}
+	for agg, n := range aggs {
+		if agg.entries != n[0] || agg.asides != n[1] {
+			return fmt.Errorf("%s has %d commands, %d set aside, counted %d and %d", agg.id, n[0], n[1], agg.entries, agg.asides)
+		}
+	}
+	return nil
+}
+
+// Of an aggregate that is held, every command that is sent to it counts, also
+// the same one again and again. When too much is set aside, only those that have
+// commands set aside take no more.
+func TestWhoTakesNoMore(t *testing.T) {
+	t.Parallel()
+	s, now, next := testShard(Restored{}), testNow, int64(0)
+	for i := range int64(5) {
+		c := testCommand(i, "acc:1", "v")
+		if i > 2 {
+			c.Message.ID = "c0"
+			c.Key = c.Message.Key()
+		}
+		s.Record(now, c)
+	}
+	s.Computed(now, invoked(t, s).Call, Computed{Trouble: &Trouble{Kind: Failed, Reason: "no", Policy: Policy{Attempts: 1}}})
+	now = now.Add(time.Minute)
+	s.Tick(now)
+	commit(s, now, &next)
+	s.Record(now, testCommand(5, "acc:2", "v"))
+	if b := s.Backlog(); b.Commands != 6 || b.Aside != 5 || b.AsideBytes < 5*entryBytes || b.Bytes <= b.AsideBytes {
+		t.Errorf("backlog %+v", b)
+	}
+	for _, c := range []struct {
+		limits     Limits
+		held, fine bool
+	}{
+		{Limits{Waiting: 6}, false, false},
+		{Limits{Waiting: 5}, true, false},
+		{Limits{Waiting: 6, Full: true}, true, false},
+		{Limits{Waiting: 1}, true, true},
+	} {
+		crowded := s.Crowded(nil, c.limits)
+		for id, want := range map[runtime.AggregateID]bool{"acc:1": c.held, "acc:2": c.fine} {
+			if got := s.TakesNoMore(id, c.limits); got != want || slices.Contains(crowded, id) != want {
+				t.Errorf("%+v: %s takes no more: %v, want %v; crowded %v", c.limits, id, got, want, crowded)
+			}
+		}
 	}
 }

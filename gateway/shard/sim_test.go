@@ -148,7 +148,7 @@ func (w *world) run(steps int) {
 		if w.wrong != nil {
 			return
 		}
-		if n, _ := w.shard.Backlog(); n == 0 && w.txn == nil && len(w.pending) == 0 && w.shard.Next() == int64(len(w.commands)) {
+		if w.shard.Backlog() == (Backlog{}) && w.txn == nil && len(w.pending) == 0 && w.shard.Next() == int64(len(w.commands)) {
 			if r, other := w.shard.Ready(); r == 0 && !other {
 				return
 			}
@@ -208,6 +208,11 @@ func (w *world) step(faults bool) {
 		w.stop()
 	}
 	w.carryOut(faults)
+	if w.shard != nil {
+		if err := recount(w.shard); err != nil {
+			w.fail("%v", err)
+		}
+	}
 }
 
 // forward writes a stray to its own partition, or fails to.

@@ -27,10 +27,9 @@ func (s *Shard) Stray(now time.Time, c *Command) {
 func (s *Shard) strand(e *entry) {
 	// An aggregate of its own, that nobody finds by its id: the one of that id is
 	// another shard's.
-	e.agg = &aggregate{id: e.cmd.Message.Aggregate(), inFlight: map[runtime.CommandKey]*entry{}}
+	s.hold(e, &aggregate{id: e.cmd.Message.Aggregate(), inFlight: map[runtime.CommandKey]*entry{}})
 	e.agg.queue.push(e)
 	e.stray, e.suspect = true, false // nothing is called for it here
-	s.entries[e.cmd.Offset] = e
 	s.strays[e.cmd.Offset] = e
 }
 
