@@ -34,7 +34,9 @@
 //     of many commands, set-aside records, and the positions of their partitions,
 //     fenced by the generation of the consumer group. While it is under way the next
 //     one fills. A crash: the next owner ends the transaction, one way or the other,
-//     before it reads anything; all of it is there or nothing.
+//     before it reads anything; all of it is there or nothing. Should a part of one be
+//     missing nevertheless, the aggregate concerned is stopped: here, and by a takeover,
+//     which counts each command's events. The heads say so to later owners.
 //  8. Answer and snapshot (engine_outputs.go, outcome*.go, snapshots*.go), after the
 //     commit is known. Whoever waits is told, at this gateway or by a post to the one
 //     where he waits. A crash: the client gets 202 at its deadline and asks its

@@ -68,6 +68,8 @@ type Engine struct {
 	cfg    EngineConfig
 	group  *kafka.Group
 	commit *kafka.Transactor
+	// commitTxn is commit.Commit; a test has it tell what Kafka promises never to happen.
+	commitTxn func(context.Context, kafka.Txn) kafka.Result
 
 	mu    sync.RWMutex         // guards parts; never held while a partition's mu is awaited
 	parts map[int32]*partition // held partitions
@@ -134,6 +136,7 @@ func NewEngine(c EngineConfig) (*Engine, error) {
 	if e.commit, err = kafka.NewTransactor(t); err != nil {
 		return nil, err
 	}
+	e.commitTxn = e.commit.Commit
 	e.process = rand.Text() + "-"
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	return e, nil

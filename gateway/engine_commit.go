@@ -134,12 +134,12 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 		results += part.batch.Results()
 	}
 	began := time.Now()
-	result := e.commit.Commit(e.ctx, txn)
+	result := e.commitTxn(e.ctx, txn)
 	e.cfg.Metrics.transaction(result, results, len(txn.Records), time.Since(began))
 	if result.Outcome != kafka.Committed {
 		e.cfg.Log.Warn("transaction not committed", "outcome", result.Outcome.String(), "reason", string(result.Reason), "commands", results, "partitions", len(parts), "err", result.Err)
 	} else if result.Err != nil {
-		e.cfg.Metrics.corrupt.Inc()
+		// The shards stop the aggregates that miss something.
 		e.cfg.Log.Error("transaction committed, but not whole", "commands", results, "partitions", len(parts), "err", result.Err)
 	}
 	own := result.Reason == kafka.ReasonRecord || result.Reason == kafka.ReasonOffset || result.Reason == kafka.ReasonInvalid
@@ -178,7 +178,7 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 // checkpoint. It is called with the partition's lock held.
 func (e *Engine) remember(part commitPart, offsets []int64) {
 	for j := range part.batch.Records {
-		if r := &part.batch.Records[j]; r.Kind == shard.EventRecord {
+		if r := &part.batch.Records[j]; r.Kind == shard.EventRecord && offsets[j] >= 0 {
 			part.p.last[r.Topic] = lastRecord{TopicID: e.cfg.EventsID(r.Topic), Offset: offsets[j], Event: r.Message.ID}
 		}
 	}

@@ -22,8 +22,9 @@ const checkpointKey = "#checkpoint"
 // headValue is the value of an aggregate's record; its key is the aggregate id.
 type headValue struct {
 	Version uint64 `json:"version"`
-	Offset  int64  `json:"offset"` // of the aggregate's last record in its events topic
-	Event   string `json:"event"`  // id of that record
+	Offset  int64  `json:"offset"`           // of the aggregate's last record in its events topic
+	Event   string `json:"event"`            // id of that record; "" while there is none
+	Broken  string `json:"broken,omitempty"` // the aggregate's log contradicts itself, and how: nobody goes on with it
 }
 
 // checkpointValue says that the heads contain every record of the events
@@ -47,10 +48,14 @@ func (e *Engine) headRecords(p *partition, c shard.Checkpoint) []kafka.Record {
 		})
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.Heads)) {
-		if h := c.Heads[id]; h.Exists() {
-			put(string(id), mustJSON(headValue{Version: h.Version, Offset: h.Offset, Event: h.EventID()}))
-		} else {
+		h, v := c.Heads[id], headValue{Broken: c.Broken[id]}
+		if h.Exists() {
+			v.Version, v.Offset, v.Event = h.Version, h.Offset, h.EventID()
+		}
+		if v == (headValue{}) {
 			put(string(id), nil)
+		} else {
+			put(string(id), mustJSON(v))
 		}
 	}
 	put(checkpointKey, mustJSON(checkpointValue{Events: maps.Clone(p.last)}))
@@ -65,16 +70,21 @@ func mustJSON(value any) []byte {
 	return text
 }
 
-func parseHead(value []byte) (shard.Head, error) {
+// parseHead reads an aggregate's record: its head, if it has one, and how its log
+// contradicts itself, if it does.
+func parseHead(value []byte) (h shard.Head, broken string, err error) {
 	var v headValue
 	if err := json.Unmarshal(value, &v); err != nil {
-		return shard.Head{}, err
+		return shard.Head{}, "", err
+	}
+	if v.Event == "" && v.Broken != "" {
+		return shard.Head{}, v.Broken, nil
 	}
 	key, pos, ok := runtime.ParseEventID(v.Event)
 	if !ok || v.Offset < 0 {
-		return shard.Head{}, fmt.Errorf("head %q names no event", value)
+		return shard.Head{}, "", fmt.Errorf("head %q names no event", value)
 	}
-	return shard.Head{Version: v.Version, Offset: v.Offset, Command: key, Pos: int32(pos)}, nil
+	return shard.Head{Version: v.Version, Offset: v.Offset, Command: key, Pos: int32(pos)}, v.Broken, nil
 }
 
 // headScan builds the heads of a partition from events, in the order of their offsets.

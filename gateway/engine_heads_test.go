@@ -65,7 +65,7 @@ func TestCheckpointDeletesHeadsOfNobody(t *testing.T) {
 	if want := (map[string]string{"acc:1": "true", "acc:2": "false", checkpointKey: "true"}); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("records with a value: %v, want %v", got, want)
 	}
-	if h, err := parseHead(records[0].Value); err != nil || h != known {
+	if h, broken, err := parseHead(records[0].Value); err != nil || h != known || broken != "" {
 		t.Errorf("read back: %+v, %v", h, err)
 	}
 }

@@ -117,7 +117,7 @@ func (e *Engine) replay(ctx context.Context, p *partition, o shard.Load, s shard
 		// again, in case it was the reading that went wrong.
 		e.cfg.Metrics.corrupt.Inc()
 		e.cfg.Log.Error("the log of an aggregate contradicts itself", "entity", string(o.Aggregate), "partition", p.held.Partition, "err", err)
-		return s, &shard.Trouble{Kind: shard.Unavailable, Reason: "its history is broken: " + err.Error(), Wait: 30 * time.Second}
+		return s, &shard.Trouble{Kind: shard.Unavailable, Reason: "its history is broken: " + err.Error(), Wait: 30 * time.Second, Broken: true}
 	case err != nil:
 		return s, &shard.Trouble{Kind: shard.Unavailable, Reason: "its history cannot be read: " + err.Error(), Wait: time.Second}
 	}

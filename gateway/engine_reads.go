@@ -135,6 +135,8 @@ func (e *Engine) snapshot(ctx context.Context, id runtime.AggregateID, minVersio
 			return shard.Snapshot{}, ErrNoOwner
 		case r.Missing:
 			return shard.Snapshot{}, fmt.Errorf("%w: aggregate %s", ErrNotFound, id)
+		case r.Broken:
+			return shard.Snapshot{}, fmt.Errorf("%w: %s", ErrBroken, r.Err)
 		case r.Err != "":
 			return shard.Snapshot{}, errors.New(r.Err)
 		}
@@ -228,7 +230,7 @@ var errPageFull = errors.New("the page is full")
 // may have had its 202 a moment ago.
 func (e *Engine) Outcome(ctx context.Context, id runtime.AggregateID, key runtime.CommandKey) (*Outcome, error) {
 	o, err := e.outcome(ctx, id, key)
-	if !errors.Is(err, ErrNotFound) {
+	if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrBroken) {
 		return o, err
 	}
 	if behind := e.readOn(ctx, id); behind != nil {

@@ -257,14 +257,20 @@ func (t *takeover) readHeads(ctx context.Context) error {
 		known[id] = struct{}{}
 		if r.Value == nil {
 			delete(t.heads, id)
+			delete(t.torn, id)
 			return nil
 		}
-		h, err := parseHead(r.Value)
+		h, broken, err := parseHead(r.Value)
 		if err != nil {
 			unusable = fmt.Errorf("offset %d of %s: %w", r.Offset, topic, err)
 			return nil
 		}
-		t.heads[id] = h
+		if h.Exists() {
+			t.heads[id] = h
+		}
+		if delete(t.torn, id); broken != "" {
+			t.torn[id] = broken
+		}
 		return nil
 	})
 	if err != nil {
@@ -365,7 +371,7 @@ func (t *takeover) readEvents(ctx context.Context, topic string) error {
 // start makes the shard and begins to read its commands.
 func (t *takeover) start(ctx context.Context) error {
 	e, p := t.e, t.p
-	r := shard.Restored{Position: t.position, Asides: t.asides, AsideEnd: t.asideEnd, Heads: t.heads, Unsaved: t.unsaved, Since: t.events}
+	r := shard.Restored{Position: t.position, Asides: t.asides, AsideEnd: t.asideEnd, Heads: t.heads, Unsaved: t.unsaved, Broken: t.torn, Since: t.events}
 	if t.missing {
 		slices.Sort(r.Position.Done)
 		r.Position.Done = slices.Compact(r.Position.Done)
@@ -383,9 +389,6 @@ func (t *takeover) start(ctx context.Context) error {
 		Installation: e.cfg.Installation, Platform: encodePlatform, Failure: e.failure, Foldable: e.cfg.Functions.Foldable,
 		Comparable: avro.ComparableHashes, Seed: uint64(p.held.Term),
 	}, r)
-	for id, why := range t.torn {
-		s.Break(id, why)
-	}
 	p.mu.Lock()
 	if p.closing {
 		p.mu.Unlock()

@@ -29,6 +29,7 @@ type engineWorld struct {
 	log      *slog.Logger
 	schemas  EngineSchemas
 	change   func(*EngineConfig) // before an engine is made; may be nil
+	made     func(*Engine)       // before an engine runs; may be nil
 	engines  int
 }
 
@@ -119,6 +120,9 @@ func (w *engineWorld) start(partitions int32, change ...func(*EngineConfig)) *ru
 	e, err := NewEngine(config)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.made != nil {
+		w.made(e)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

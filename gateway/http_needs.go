@@ -30,6 +30,10 @@ var (
 	// aggregate has no event, or the command is unknown to it.
 	ErrNotFound = errors.New("not found")
 
+	// ErrBroken is returned by a [Reader] for an aggregate whose log contradicts
+	// itself: events are missing. It is stopped until somebody has looked.
+	ErrBroken = errors.New("the aggregate's log contradicts itself; it is stopped")
+
 	// ErrBehind is returned by [Reader.State] when the context ends before the
 	// aggregate has the version that was asked for.
 	ErrBehind = errors.New("the aggregate has not reached the version")
@@ -49,7 +53,8 @@ type Appender interface {
 }
 
 // Reader answers questions about aggregates. State, Events and Outcome are
-// asked of the owner alone: they wrap [ErrNoOwner] when this gateway is not it.
+// asked of the owner alone: they wrap [ErrNoOwner] when this gateway is not it,
+// and [ErrBroken] for an aggregate that is stopped.
 type Reader interface {
 	// Owner says which gateway owns the aggregate: the host:port of its
 	// internal listener, and whether that is this one. Errors wrap [ErrNoOwner].

@@ -59,6 +59,7 @@ var (
 	problemTooManyWaiting   = problemKind{"too-many-waiting", http.StatusTooManyRequests, "Too many commands of the aggregate are waiting"}
 	problemInternal         = problemKind{"internal", http.StatusInternalServerError, "The gateway failed"}
 	problemCauseLoop        = problemKind{"cause-loop", http.StatusInternalServerError, "The chain of causes runs in a circle"}
+	problemBroken           = problemKind{"aggregate-broken", http.StatusInternalServerError, "The aggregate's log contradicts itself; it is stopped"}
 	problemUnavailable      = problemKind{"unavailable", http.StatusServiceUnavailable, "The gateway cannot do this at the moment"}
 	problemOverloaded       = problemKind{"overloaded", http.StatusServiceUnavailable, "The gateway is at its limit"}
 	problemKafkaAway        = problemKind{"kafka-away", http.StatusServiceUnavailable, "Kafka is away; nothing was accepted"}

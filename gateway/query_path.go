@@ -46,6 +46,8 @@ func (s *HTTPServer) readProblem(err error, notFound *problem) error {
 		return notFound
 	case errors.Is(err, ErrNoOwner):
 		return s.ownerProblem(err)
+	case errors.Is(err, ErrBroken):
+		return fail(problemBroken, "events of the aggregate are missing in the log, so nothing is done with it until somebody has looked; its commands are kept, see GET /v1/parked and the log of its gateway").because(err)
 	case errors.Is(err, ErrKafkaAway):
 		return fail(problemUnavailable, "Kafka is away, and what is in memory does not answer this").because(err).after(2 * time.Second)
 	}

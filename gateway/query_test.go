@@ -86,6 +86,7 @@ func TestWhatTheReaderSaysIsToldAsItIs(t *testing.T) {
 	get(fmt.Errorf("%w: x", ErrNotFound)).wantProblem(t, problemNoAggregate)
 	get(fmt.Errorf("%w: x", ErrBehind)).wantProblem(t, problemBehind, "version 3", "9").wantMember(t, "version", 3)
 	get(fmt.Errorf("%w: x", ErrNoOwner)).wantProblem(t, problemOwnerUnknown)
+	get(fmt.Errorf("%w: x", ErrBroken)).wantProblem(t, problemBroken, "/v1/parked")
 	get(fmt.Errorf("%w: x", ErrKafkaAway)).wantProblem(t, problemUnavailable)
 	if a := get(errors.New("secret words")).wantProblem(t, problemInternal); strings.Contains(a.body, "secret") {
 		t.Errorf("an inner error is shown: %s", a.body)

@@ -32,6 +32,7 @@ type aggregate struct {
 	notBefore time.Time // no call before; zero for none
 	readers   []reader
 	broken    string // the log contradicts itself; nothing goes on
+	torn      bool   // broken for all later owners, too: they may not see why
 	idle      bool   // stands in the idle list
 	idleNode
 }
@@ -199,7 +200,7 @@ func (s *Shard) Loaded(now time.Time, id runtime.AggregateID, token uint64, snap
 		if e := agg.queue.first(); e != nil {
 			e.reason, e.function = trouble.Reason, trouble.Function
 		}
-		s.failReaders(agg, trouble.Reason)
+		s.failReaders(agg, trouble.Reason, trouble.Broken)
 		if agg.queue.first() == nil {
 			s.rest(agg)
 			return
@@ -219,19 +220,25 @@ func (s *Shard) Loaded(now time.Time, id runtime.AggregateID, token uint64, snap
 	s.pump(now, agg)
 }
 
-// Break stops an aggregate whose log was found to contradict itself.
-func (s *Shard) Break(id runtime.AggregateID, reason string) {
-	s.breakOff(s.named(id, ""), reason)
-}
-
-// breakOff stops an aggregate for good and says why.
+// breakOff stops an aggregate for good and says why: its log contradicts itself,
+// and going on would build on that. Its commands wait, and are shown as held.
 func (s *Shard) breakOff(agg *aggregate, reason string) {
-	agg.broken = reason
+	s.rollBack(agg)
+	s.sweepReady()
+	agg.broken, agg.loading, agg.stale = reason, 0, false
 	for _, e := range agg.queue.all() {
 		e.reason = reason
 	}
-	s.failReaders(agg, reason)
+	s.failReaders(agg, reason, true)
 	s.emit(Corrupt{Aggregate: agg.id, Reason: reason})
+}
+
+// tear stops an aggregate that misses records in the log. The next checkpoint
+// tells later owners, who may not read as far back as that.
+func (s *Shard) tear(agg *aggregate, reason string) {
+	agg.torn = true
+	s.dirtyHeads[agg.id] = struct{}{}
+	s.breakOff(agg, reason)
 }
 
 func (s *Shard) delay(agg *aggregate, now time.Time, wait time.Duration) {

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -273,13 +274,23 @@ func (s *Shard) source(e *entry, ev *Event) string {
 }
 
 // Committed ends a batch whose transaction is known to be committed. offsets are
-// those of its records, in order.
+// those of its records, in order; -1 for one that is not there although others
+// are, which Kafka promises never to happen. An aggregate that misses a record is
+// stopped at the first result that is not whole. What it takes to set commands
+// aside is written again.
 func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 	s.batch = nil
 	var touched []*aggregate
 	var rivals []*entry
+	torn := map[*aggregate]string{}
 	for _, r := range b.results {
 		e, agg := r.entry, r.entry.agg
+		if torn[agg] == "" {
+			torn[agg] = s.missing(b, r, offsets)
+		}
+		if torn[agg] != "" {
+			continue
+		}
 		if len(touched) == 0 || touched[len(touched)-1] != agg {
 			touched = append(touched, agg)
 		}
@@ -298,6 +309,10 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 	}
 	for _, p := range b.asides {
 		e := p.entry
+		if offsets[p.index] < 0 {
+			s.asideAgain(e)
+			continue
+		}
 		e.aside = asideRecorded
 		s.asideLive[e.cmd.Offset] = offsets[p.index]
 		s.asideOrder.push(offsets[p.index], e.cmd.Offset)
@@ -316,11 +331,24 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 		}
 	}
 	for i := range b.tombstones {
-		s.closed(&b.Records[b.closings+i], offsets[b.closings+i])
+		r, at := &b.Records[b.closings+i], offsets[b.closings+i]
+		if at < 0 {
+			s.tombstones = append(s.tombstones, r.Offset)
+			continue
+		}
+		s.closed(r, at)
 	}
 	for i := range b.Records {
-		if b.Records[i].Kind == AsideRecord {
+		switch {
+		case offsets[i] < 0:
+			s.unrecorded = true // the position in the transaction says that it is there
+		case b.Records[i].Kind == AsideRecord:
 			s.asideEnd = max(s.asideEnd, offsets[i]+1)
+		}
+	}
+	for _, r := range b.results {
+		if why := torn[r.entry.agg]; why != "" && r.entry.agg.broken == "" {
+			s.tear(r.entry.agg, why)
 		}
 	}
 	s.limit = min(MaxBatch, s.limit*2)
@@ -343,6 +371,17 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 	}
 	s.reload(now, stale)
 	s.rejoin(now, rivals)
+}
+
+// missing says what a result lacks in the log; "" when it is whole.
+func (s *Shard) missing(b *Batch, r result, offsets []int64) string {
+	for i := r.first; i < r.first+r.records; i++ {
+		if offsets[i] < 0 {
+			m := b.Records[i].Message
+			return fmt.Sprintf("a transaction was committed in part: event %d of %d of the command at offset %d of %s is missing", m.Pos, m.Count, r.entry.cmd.Offset, s.cfg.Commands)
+		}
+	}
+	return ""
 }
 
 // copy returns the committed snapshot for somebody else to keep.
@@ -409,17 +448,7 @@ func (s *Shard) Aborted(now time.Time, b *Batch, alone bool, reason string) {
 	}
 	s.sweepReady()
 	for _, p := range b.asides {
-		e := p.entry
-		if _, live := s.asideLive[e.cmd.Offset]; live {
-			e.aside, e.asideChanged = asideRecorded, false
-		} else {
-			e.aside = asideNone
-		}
-		if e.stage != finished {
-			s.setAside(e)
-		} else if e.aside == asideRecorded {
-			s.tombstones = append(s.tombstones, e.cmd.Offset)
-		}
+		s.asideAgain(p.entry)
 	}
 	s.tombstones = append(s.tombstones, b.tombstones...)
 	s.limit = max(1, min(s.limit, len(b.results))/2)
@@ -433,6 +462,20 @@ func (s *Shard) Aborted(now time.Time, b *Batch, alone bool, reason string) {
 			continue
 		}
 		s.pump(now, agg)
+	}
+}
+
+// asideAgain takes back a set-aside record that was not written.
+func (s *Shard) asideAgain(e *entry) {
+	if _, live := s.asideLive[e.cmd.Offset]; live {
+		e.aside, e.asideChanged = asideRecorded, false
+	} else {
+		e.aside = asideNone
+	}
+	if e.stage != finished {
+		s.setAside(e)
+	} else if e.aside == asideRecorded || s.parked[e.cmd.Offset] != nil {
+		s.tombstones = append(s.tombstones, e.cmd.Offset)
 	}
 }
 

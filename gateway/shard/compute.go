@@ -241,6 +241,10 @@ func (s *Shard) dropCheck(agg *aggregate) {
 // obey carries out an operator's order.
 func (s *Shard) obey(now time.Time, e *entry) {
 	order, agg := e.cmd.Order, e.agg
+	if agg.broken != "" {
+		s.finishWithout(e, Outcome{Status: Rejected, Reason: CodeNotWaiting + ": the aggregate is stopped: " + agg.broken})
+		return
+	}
 	target := s.entries[order.Offset]
 	if p := s.parked[order.Offset]; p != nil && target == nil && order.Drop && p.Aggregate == agg.id {
 		s.dismiss(e)
@@ -359,7 +363,7 @@ func (e *entry) outlook() Outcome {
 		o.NextTry = e.agg.notBefore
 	}
 	switch {
-	case e.held:
+	case e.held || e.agg.broken != "":
 		o.Status = Held
 	case e.attempts > 0 || e.reason != "":
 		o.Status = Retrying

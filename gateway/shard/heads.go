@@ -13,7 +13,8 @@ func (s *Shard) HeadsDue() bool { return s.sinceHeads >= HeadsEvery && s.batch =
 
 // Checkpoint is a set of changed heads, and the position to commit beside them.
 type Checkpoint struct {
-	Heads    map[runtime.AggregateID]Head // one that does not exist is to be deleted
+	Heads    map[runtime.AggregateID]Head   // one that does not exist is to be deleted
+	Broken   map[runtime.AggregateID]string // those of Heads whose log contradicts itself, and why
 	Offset   int64
 	Metadata string
 }
@@ -23,9 +24,12 @@ type Checkpoint struct {
 // under way and nothing will be. No batch may be open. When the checkpoint
 // cannot be written, give it back with [Shard.ReturnCheckpoint].
 func (s *Shard) TakeCheckpoint(clean bool) Checkpoint {
-	c := Checkpoint{Heads: make(map[runtime.AggregateID]Head, len(s.dirtyHeads)), Offset: s.offsets.Low()}
+	c := Checkpoint{Heads: make(map[runtime.AggregateID]Head, len(s.dirtyHeads)), Broken: map[runtime.AggregateID]string{}, Offset: s.offsets.Low()}
 	for id := range s.dirtyHeads {
 		c.Heads[id] = s.heads[id]
+		if agg := s.aggregates[id]; agg != nil && agg.torn {
+			c.Broken[id] = agg.broken
+		}
 	}
 	c.Metadata = s.bounded(s.offsets, clean)
 	s.dirtyHeads = map[runtime.AggregateID]struct{}{}

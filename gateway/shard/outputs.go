@@ -44,6 +44,7 @@ type Reply struct {
 	Snapshot Snapshot // as committed
 	Missing  bool     // there is no such aggregate
 	Err      string   // it cannot be read now; why
+	Broken   bool     // with Err: its log contradicts itself, and time does not help
 }
 
 // Save offers a committed snapshot to the cache.

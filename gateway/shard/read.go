@@ -22,7 +22,7 @@ func (s *Shard) Read(now time.Time, token uint64, id runtime.AggregateID, topic 
 	}
 	agg := s.named(id, topic)
 	if agg.broken != "" {
-		s.emit(Reply{Token: token, Err: agg.broken})
+		s.emit(Reply{Token: token, Err: agg.broken, Broken: true})
 		return
 	}
 	agg.readers = append(agg.readers, reader{token, minVersion})
@@ -67,9 +67,9 @@ func (s *Shard) answerReaders(agg *aggregate) {
 	agg.readers = left
 }
 
-func (s *Shard) failReaders(agg *aggregate, reason string) {
+func (s *Shard) failReaders(agg *aggregate, reason string, broken bool) {
 	for _, r := range agg.readers {
-		s.emit(Reply{Token: r.token, Err: reason})
+		s.emit(Reply{Token: r.token, Err: reason, Broken: broken})
 	}
 	agg.readers = nil
 }

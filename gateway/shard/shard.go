@@ -2,7 +2,9 @@ package shard
 
 import (
 	"container/heap"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/evento-oss/evento/internal/position"
@@ -67,7 +69,9 @@ type Restored struct {
 	// Unsaved are the aggregates whose head is not in the heads topic as it is in
 	// Heads (or is there, and not in Heads): the next checkpoint writes them.
 	Unsaved map[runtime.AggregateID]struct{}
-	Since   int // records of the events topics that were read for that
+	// Broken are the aggregates whose log contradicts itself, and why: they are stopped.
+	Broken map[runtime.AggregateID]string
+	Since  int // records of the events topics that were read for that
 	// SuspectBelow is the offset below which commands may have been in a call when
 	// the former owner died: 0 after a clean stop.
 	SuspectBelow int64
@@ -135,6 +139,9 @@ func New(now time.Time, cfg Config, r Restored) *Shard {
 		s.dirtyHeads = map[runtime.AggregateID]struct{}{}
 	}
 	s.idle.init()
+	for _, id := range slices.Sorted(maps.Keys(r.Broken)) {
+		s.tear(s.named(id, ""), r.Broken[id])
+	}
 	s.asideOrder.restore(r.Asides)
 	for _, a := range r.Asides {
 		s.restoreAside(now, a)
@@ -204,6 +211,9 @@ func (s *Shard) Skip(offset int64) {
 
 func (s *Shard) enqueue(now time.Time, e *entry) {
 	agg := s.aggregate(e.cmd)
+	if agg.broken != "" {
+		e.reason = agg.broken
+	}
 	s.hold(e, agg)
 	if e.cmd.Order != nil {
 		s.obey(now, e)

@@ -97,6 +97,7 @@ type Trouble struct {
 	Reason   string        // for people
 	Wait     time.Duration // Unavailable: when to ask again; Failed: ignored
 	Policy   Policy        // Failed: how to go on
+	Broken   bool          // Unavailable: the log contradicts itself; somebody has to look
 }
 
 // TroubleKind tells the two kinds of trouble apart.
