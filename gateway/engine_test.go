@@ -128,6 +128,10 @@ func TestFailingPartitionSitsOut(t *testing.T) {
 	for i := range deposits {
 		e.send(w.deposit(t, accounts[1], fmt.Sprintf("d%d", i+1), 100))
 	}
+	// Nothing is wrong with the command: it spends no attempt.
+	if o, err := e.Outcome(patience(t), accounts[0], stuck.Key()); err != nil || o.Attempts != 0 || o.Status != OutcomePending {
+		t.Errorf("while the position is refused: %+v, %v", o, err)
+	}
 	mu.Lock()
 	tries := refused
 	healed = true

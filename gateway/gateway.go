@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/evento-oss/evento/gateway/shard"
 	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
@@ -210,6 +211,9 @@ func (g *gateway) openKafka(ctx context.Context) (err error) {
 		return fmt.Errorf("kafka at %s: %w", g.Kafka.Get("bootstrap.servers"), errors.Join(err, context.Cause(start)))
 	}
 	if g.installation, err = g.ensureTopics(start, nil); err != nil {
+		return err
+	}
+	if err := g.admin.CheckOffsetMetadata(start, shard.MetadataSoft); err != nil {
 		return err
 	}
 	g.ids = topicIDs{admin: g.admin, ids: map[string]string{}}

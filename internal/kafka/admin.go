@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -126,6 +127,42 @@ func (a *Admin) configs(ctx context.Context, topics []string) (map[string]map[st
 		}
 	}
 	return all, nil
+}
+
+// offsetMetadataSetting bounds what a broker takes beside a committed offset.
+const offsetMetadataSetting = "offset.metadata.max.bytes"
+
+// CheckOffsetMetadata asks each broker whether it takes so many bytes of metadata
+// beside a committed offset. The error names those that do not, and wraps
+// [ErrTopics]. Where a broker's settings cannot be read (it takes the right
+// DescribeConfigs on the cluster), nothing is said: a refused commit names the setting.
+func (a *Admin) CheckOffsetMetadata(ctx context.Context, least int) error {
+	cluster, err := a.reader.admin.DescribeCluster(ctx, ck.SetAdminRequestTimeout(adminTimeout))
+	if err != nil {
+		return fmt.Errorf("describe the cluster: %w", err)
+	}
+	var problems []error
+	for _, node := range cluster.Nodes {
+		id := strconv.Itoa(node.ID)
+		// A broker tells its own settings alone, so each is asked by itself.
+		results, err := a.reader.admin.DescribeConfigs(ctx, []ck.ConfigResource{{Type: ck.ResourceBroker, Name: id}}, ck.SetAdminRequestTimeout(adminTimeout))
+		if err == nil && len(results) == 1 && results[0].Error.Code() != ck.ErrNoError {
+			err = results[0].Error
+		}
+		if err != nil {
+			a.log.Debug("the settings of a broker cannot be read", "broker", id, "err", err)
+			continue
+		}
+		for _, r := range results {
+			if most, err := strconv.Atoi(r.Config[offsetMetadataSetting].Value); err == nil && most < least {
+				problems = append(problems, fmt.Errorf("broker %s: %s is %d, and must be at least %d: positions could not be committed", id, offsetMetadataSetting, most, least))
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%w: %w", ErrTopics, errors.Join(problems...))
+	}
+	return nil
 }
 
 // Ensure says which topics there must be. The zero value of a number leaves the

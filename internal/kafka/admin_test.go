@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // installing gives a cluster, an Admin of it, and names in it of the test's own.
@@ -33,6 +34,36 @@ func refuses(t *testing.T, err error, want ...string) {
 			t.Errorf("the error does not say %s: %v", w, err)
 		}
 	}
+}
+
+// A broker that takes too little beside a committed offset is named at the start.
+// The embedded one does not know the setting, so it is made to.
+func TestOffsetMetadataOfBrokers(t *testing.T) {
+	t.Parallel()
+	l, a, _ := installing(t)
+	if l.cluster != nil {
+		if err := a.CheckOffsetMetadata(t.Context(), 3000); err != nil {
+			t.Errorf("a broker that does not tell: %v", err)
+		}
+		l.cluster.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			l.cluster.KeepControl()
+			describe := req.(*kmsg.DescribeConfigsRequest)
+			resp := describe.ResponseKind().(*kmsg.DescribeConfigsResponse)
+			for _, r := range describe.Resources {
+				answer := kmsg.NewDescribeConfigsResponseResource()
+				answer.ResourceType, answer.ResourceName = r.ResourceType, r.ResourceName
+				config := kmsg.NewDescribeConfigsResponseResourceConfig()
+				config.Name, config.Value = "offset.metadata.max.bytes", kmsg.StringPtr("4096")
+				answer.Configs = append(answer.Configs, config)
+				resp.Resources = append(resp.Resources, answer)
+			}
+			return resp, nil, true
+		})
+	}
+	if err := a.CheckOffsetMetadata(t.Context(), 3000); err != nil {
+		t.Errorf("4,096 are enough for 3,000: %v", err)
+	}
+	refuses(t, a.CheckOffsetMetadata(t.Context(), 5000), "broker", "offset.metadata.max.bytes is 4096", "at least 5000")
 }
 
 func TestTopicNames(t *testing.T) {

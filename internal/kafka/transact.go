@@ -132,15 +132,17 @@ type TransactorConfig struct {
 	Log *slog.Logger
 }
 
-// Refused says that Kafka will not take the contents of the aborted transaction
-// however often they are sent: a record too large, metadata too long. Otherwise
-// what is in the way (a leader that is away) may pass.
+// Refused says that Kafka will not take the records of the aborted transaction
+// however often they are sent: one is too large, or there is none. Otherwise what
+// is in the way may pass (a leader that is away), or is no record's fault: what
+// the group refuses about a position, such as the length of its metadata, it
+// refuses beside any record.
 func (r Result) Refused() bool {
 	if r.Reason == ReasonInvalid {
 		return true
 	}
 	var kafkaError *kerr.Error
-	return (r.Reason == ReasonRecord || r.Reason == ReasonOffset) && errors.As(r.Err, &kafkaError) && !kafkaError.Retriable
+	return r.Reason == ReasonRecord && errors.As(r.Err, &kafkaError) && !kafkaError.Retriable
 }
 
 // ErrTorn is wrapped by Result.Err when a transaction was found in the log in

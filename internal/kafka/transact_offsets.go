@@ -18,10 +18,14 @@ type OffsetError struct {
 	Topic     string
 	Partition int32
 	Offset    int64
+	Metadata  int   // bytes
 	Err       error // Kafka's
 }
 
 func (e *OffsetError) Error() string {
+	if errors.Is(e.Err, kerr.OffsetMetadataTooLarge) {
+		return fmt.Sprintf("commit offset %d of %s partition %d with %d bytes of metadata: %v: the broker's setting %s allows less", e.Offset, e.Topic, e.Partition, e.Metadata, e.Err, offsetMetadataSetting)
+	}
 	return fmt.Sprintf("commit offset %d of %s partition %d: %v", e.Offset, e.Topic, e.Partition, e.Err)
 }
 
@@ -199,7 +203,7 @@ func (c *GroupConfig) offsetErrors(offsets []PartitionOffset, answered map[place
 			err = errors.New("the partition is not in the answer")
 		}
 		if err != nil {
-			errs = append(errs, &OffsetError{Topic: topic, Partition: o.Partition, Offset: o.Offset, Err: err})
+			errs = append(errs, &OffsetError{Topic: topic, Partition: o.Partition, Offset: o.Offset, Metadata: len(o.Metadata), Err: err})
 		}
 	}
 	return errors.Join(errs...)
