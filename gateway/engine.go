@@ -81,7 +81,7 @@ type Engine struct {
 	tokens   atomic.Uint64
 	soloTurn bool   // of the commit loop alone: see gather
 	process  string // random; begins the identities of this process's records
-	owners   ownerTable
+	owners   *ownerTable
 	proven   provenHeads
 	full     atomic.Bool  // too much is set aside
 	joined   atomic.Bool  // all partitions have had an owner
@@ -136,9 +136,10 @@ func NewEngine(c EngineConfig) (*Engine, error) {
 	if e.commit, err = kafka.NewTransactor(t); err != nil {
 		return nil, err
 	}
-	e.commitTxn = e.commit.Commit
-	e.process = rand.Text() + "-"
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
+	e.commitTxn = e.commit.Commit
+	e.owners = &ownerTable{ask: group.Owners, ctx: e.ctx, run: e.work.Go}
+	e.process = rand.Text() + "-"
 	return e, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
@@ -42,24 +41,13 @@ func (e *Engine) limits() shard.Limits {
 	return shard.Limits{Waiting: e.cfg.MaxWaiting, Full: e.full.Load()}
 }
 
-// ownerTable remembers for a moment who owns which partition.
-type ownerTable struct {
-	mu     sync.Mutex
-	at     time.Time // when it was asked for
-	owners map[int32]string
-}
-
-// ownersFresh is how long an answer of the group is used. A wrong one costs one
-// refused call: the gateway that is asked knows what it owns.
-const ownersFresh = time.Second
-
 // Owner implements [Reader].
 func (e *Engine) Owner(ctx context.Context, id runtime.AggregateID) (string, bool, error) {
 	n := kafka.Partition(string(id), e.cfg.Partitions)
 	if e.partNumber(n) != nil {
 		return e.cfg.Group.Address, true, nil
 	}
-	owners, err := e.currentOwners(ctx)
+	owners, err := e.owners.get(ctx)
 	if err != nil {
 		return "", false, err
 	}
@@ -70,24 +58,9 @@ func (e *Engine) Owner(ctx context.Context, id runtime.AggregateID) (string, boo
 	return address, false, nil
 }
 
-// currentOwners returns the address of each partition's owner, at most
-// ownersFresh old. The map must not be changed.
-func (e *Engine) currentOwners(ctx context.Context) (map[int32]string, error) {
-	e.owners.mu.Lock()
-	defer e.owners.mu.Unlock()
-	if time.Since(e.owners.at) > ownersFresh {
-		owners, err := e.group.Owners(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNoOwner, err)
-		}
-		e.owners.owners, e.owners.at = owners, time.Now()
-	}
-	return e.owners.owners, nil
-}
-
 // Others implements [Reader].
 func (e *Engine) Others(ctx context.Context) ([]string, error) {
-	owners, err := e.currentOwners(ctx)
+	owners, err := e.owners.get(ctx)
 	if err != nil {
 		return nil, err
 	}

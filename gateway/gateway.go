@@ -15,9 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/evento-oss/evento/gateway/shard"
 	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/internal/kafka"
+	"github.com/evento-oss/evento/internal/position"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -213,7 +213,7 @@ func (g *gateway) openKafka(ctx context.Context) (err error) {
 	if g.installation, err = g.ensureTopics(start, nil); err != nil {
 		return err
 	}
-	if err := g.admin.CheckOffsetMetadata(start, shard.MetadataSoft); err != nil {
+	if err := g.admin.CheckOffsetMetadata(start, position.MetadataSoft); err != nil {
 		return err
 	}
 	g.ids = topicIDs{admin: g.admin, ids: map[string]string{}}
