@@ -50,6 +50,9 @@ func (s *Shard) named(id runtime.AggregateID, topic string) *aggregate {
 			agg.loaded = true
 			agg.snapshot = Snapshot{Aggregate: id, Seen: &Seen{}}
 		}
+		if _, agg.examined = s.examined[id]; agg.examined {
+			delete(s.examined, id)
+		}
 		s.aggregates[id] = agg
 	}
 	s.idle.remove(agg)
@@ -254,6 +257,10 @@ func (s *Shard) rest(agg *aggregate) {
 	}
 	s.idle.push(agg)
 	for s.idle.len > s.cfg.MaxCached {
-		delete(s.aggregates, s.idle.pop().id)
+		old := s.idle.pop()
+		delete(s.aggregates, old.id)
+		if old.examined && s.offsets.Next() < s.suspect {
+			s.examined[old.id] = struct{}{} // more suspects of it may come
+		}
 	}
 }

@@ -87,6 +87,7 @@ type Shard struct {
 	offsets    *position.Offsets
 	unrecorded bool // offsets have been finished without a record since the last committed position
 	suspect    int64
+	examined   map[runtime.AggregateID]struct{} // aggregates that are not in memory and had their first suspects announced
 
 	heads      map[runtime.AggregateID]Head
 	dirtyHeads map[runtime.AggregateID]struct{}
@@ -130,7 +131,7 @@ func New(now time.Time, cfg Config, r Restored) *Shard {
 		heads: r.Heads, dirtyHeads: r.Unsaved, sinceHeads: r.Since,
 		aggregates: map[runtime.AggregateID]*aggregate{}, entries: map[int64]*entry{},
 		asideLive: map[int64]int64{}, parked: map[int64]*Aside{}, dismissals: map[int64]*entry{}, strays: map[int64]*entry{}, checks: map[uint64]*entry{},
-		calls: map[uint64]*aggregate{}, limit: MaxBatch, asideEnd: r.AsideEnd,
+		calls: map[uint64]*aggregate{}, examined: map[runtime.AggregateID]struct{}{}, limit: MaxBatch, asideEnd: r.AsideEnd,
 	}
 	if s.heads == nil {
 		s.heads = map[runtime.AggregateID]Head{}
@@ -276,6 +277,9 @@ func (s *Shard) rejoin(now time.Time, rivals []*entry) {
 
 // Tick lets time pass: retries that are due, commands that have waited long.
 func (s *Shard) Tick(now time.Time) {
+	if len(s.examined) > 0 && s.offsets.Next() >= s.suspect {
+		clear(s.examined) // whoever has suspects left has them in its queue
+	}
 	for len(s.timers) > 0 && !s.timers[0].at.After(now) {
 		agg := heap.Pop(&s.timers).(*timer).agg
 		if s.aggregates[agg.id] == agg && !agg.notBefore.IsZero() && !agg.notBefore.After(now) {

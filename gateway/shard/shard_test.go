@@ -98,6 +98,53 @@ func TestHeldCommandIsNotTriedWithoutABreak(t *testing.T) {
 	}
 }
 
+// Only the first commands of an aggregate can have been in a call when the last
+// owner died. That it had its own counts when it leaves memory in between, too: a
+// later command spends no attempt for it.
+func TestOnlyTheFirstSuspectSpendsAnAttempt(t *testing.T) {
+	t.Parallel()
+	s, now, next := testShard(Restored{SuspectBelow: 10}), testNow, int64(0)
+	s.cfg.MaxCached = 1
+	history := map[runtime.AggregateID]Snapshot{}
+	work := func() (announced bool) {
+		for range 10 {
+			for _, o := range s.Outputs() {
+				switch o := o.(type) {
+				case Save:
+					history[o.Snapshot.Aggregate] = o.Snapshot
+				case Load:
+					s.Loaded(now, o.Aggregate, o.Token, history[o.Aggregate], nil)
+				case Invoke:
+					s.Computed(now, o.Call, Computed{Steps: []Step{testStep(o.Work.State.Version + 1)}})
+				}
+			}
+			if b := commit(s, now, &next); b != nil {
+				for _, r := range b.Records {
+					announced = announced || r.Kind == AsideRecord && r.Value != nil
+				}
+			}
+		}
+		return announced
+	}
+	for i, c := range []struct {
+		aggregate runtime.AggregateID
+		announced bool
+	}{{"acc:1", true}, {"acc:2", true}, {"acc:3", true}, {"acc:1", false}, {"acc:2", false}} {
+		s.Record(now, testCommand(int64(i), c.aggregate, "v"))
+		if got := work(); got != c.announced {
+			t.Errorf("command %d of %s: announced %v, want %v", i, c.aggregate, got, c.announced)
+		}
+	}
+	if b := s.Backlog(); b.Commands != 0 {
+		t.Errorf("left: %+v", b)
+	}
+	s.Record(now, testCommand(11, "acc:1", "v")) // offsets in between are gaps
+	work()
+	if s.Tick(now); len(s.examined) != 0 {
+		t.Errorf("still remembered: %v", s.examined)
+	}
+}
+
 func TestPositionMovesOverWhatEndsWhileABatchIsOpen(t *testing.T) {
 	t.Parallel()
 	for _, aborted := range []bool{false, true} {
