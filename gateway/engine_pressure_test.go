@@ -16,8 +16,7 @@ import (
 func TestHeldAggregateWithAHugeQueueStopsNoOther(t *testing.T) {
 	t.Parallel()
 	w := newEngineWorld(t, 1)
-	w.change = func(c *EngineConfig) { c.MaxBacklog, c.MaxAside = 20, 50 }
-	e := w.start(1)
+	e := w.start(1, func(c *EngineConfig) { c.MaxBacklog, c.MaxAside = 20, 50 })
 	e.send(w.open(t, "checking:1"))
 	e.send(w.open(t, "checking:2"))
 	w.wire.setFault(func(_ context.Context, _ string, items []runtime.Invocation) error {

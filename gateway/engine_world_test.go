@@ -28,8 +28,7 @@ type engineWorld struct {
 	reader   *kafka.Reader
 	log      *slog.Logger
 	schemas  EngineSchemas
-	change   func(*EngineConfig) // before an engine is made; may be nil
-	made     func(*Engine)       // before an engine runs; may be nil
+	made     func(*Engine) // before an engine runs; may be nil
 	engines  int
 }
 
@@ -113,9 +112,6 @@ func (w *engineWorld) start(partitions int32, change ...func(*EngineConfig)) *ru
 	}
 	for _, f := range change {
 		f(&config)
-	}
-	if w.change != nil {
-		w.change(&config)
 	}
 	e, err := NewEngine(config)
 	if err != nil {
