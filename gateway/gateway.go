@@ -121,6 +121,8 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	spawn("outcomes", func(ctx context.Context) error { g.poster.Run(ctx); return nil })
 
+	spawn("streams", func(ctx context.Context) error { g.streams.Run(ctx); return nil })
+
 	// The engine ends after the HTTP face, which needs its outcomes.
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEngine()
@@ -184,6 +186,7 @@ type gateway struct {
 	saves     *SnapshotWriter
 	poster    *OutcomePoster
 	engine    *Engine
+	streams   *Streams
 	http      *HTTPServer
 }
 
@@ -345,6 +348,9 @@ func (g *gateway) build() (err error) {
 	if err != nil {
 		return err
 	}
+	g.streams = NewStreams(StreamsConfig{
+		Topics: g.Topics, Partitions: g.installation.Partitions, Reader: g.queries, Aggregates: g.catalogue.Aggregates, Log: g.Log,
+	})
 	g.http, err = NewHTTPServer(g.HTTP, HTTPNeeds{
 		Appender: g.engine, Reader: g.engine, Schemas: CatalogueSchemas{g.catalogue}, Readiness: g.engine, Waiters: waiters,
 		Metrics: metrics, Gatherer: g.registerer, Log: g.Log, Registrar: g.registry, Triggers: g.routes,
@@ -352,6 +358,7 @@ func (g *gateway) build() (err error) {
 			Topics: g.Topics, Partitions: g.installation.Partitions, Reader: g.queries,
 			Known: g.known, Hash: g.catalogue.CanonicalHash, Log: g.Log,
 		}),
+		Streams: g.streams,
 	})
 	return err
 }

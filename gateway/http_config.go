@@ -24,6 +24,7 @@ const (
 	settingMaxHeader     = "http.max.header.bytes"
 	settingMaxConns      = "http.max.connections"
 	settingMaxInflight   = "http.max.inflight.requests"
+	settingMaxStreams    = "http.max.streams"
 	settingMaxBuffered   = "http.max.buffered.bytes"
 	settingBatch         = "http.max.batch.items"
 	settingMaxWait       = "http.max.wait"
@@ -60,6 +61,7 @@ type HTTPConfig struct {
 	MaxHeader     int           // bytes of a request's headers; default 32 KiB
 	MaxConns      int           // connections of the public listener, further ones wait; default 10,000
 	MaxInflight   int           // requests at once, waiting ones included; default 20,000
+	MaxStreams    int           // live streams of events at once; default 100
 	MaxBuffered   int64         // bytes of all bodies that are being read or handled; default 256 MiB
 	MaxBatch      int           // items of a CloudEvents batch; default 1,000
 	MaxWait       time.Duration // longest wait for an outcome or a version, longer ones are cut; default 60s
@@ -78,6 +80,7 @@ func (c HTTPConfig) withDefaults() HTTPConfig {
 	def(&c.MaxHeader, 32<<10)
 	def(&c.MaxConns, 10_000)
 	def(&c.MaxInflight, 20_000)
+	def(&c.MaxStreams, 100)
 	def(&c.MaxBuffered, 256<<20)
 	def(&c.MaxBatch, 1_000)
 	def(&c.MaxWait, 60*time.Second)
@@ -142,6 +145,7 @@ func (c HTTPConfig) Check() error {
 		{settingMaxHeader, int64(c.MaxHeader), 4 << 10, 1 << 20},
 		{settingMaxConns, int64(c.MaxConns), 1, 1 << 20},
 		{settingMaxInflight, int64(c.MaxInflight), 1, 1 << 20},
+		{settingMaxStreams, int64(c.MaxStreams), 1, 10_000},
 		{settingMaxBuffered, c.MaxBuffered, c.MaxBody, 1 << 40},
 		{settingBatch, int64(c.MaxBatch), 1, 100_000},
 	} {

@@ -28,6 +28,7 @@ func httpRoutes() []httpRoute {
 		{method: "POST", path: "/{$}", handle: (*HTTPServer).postIngress},
 		{method: "POST", path: "/v1/commands", handle: (*HTTPServer).postCommand},
 		{method: "POST", path: "/v1/events", handle: (*HTTPServer).postEvent},
+		{method: "GET", path: "/v1/events", params: []string{"type", "entity", "aggregate", "from"}, handle: (*HTTPServer).getStream},
 
 		{method: "GET", path: "/v1/aggregates/{entity}", owned: true, params: []string{"min-version"}, handle: (*HTTPServer).getAggregate},
 		{method: "GET", path: "/v1/aggregates/{entity}/events", owned: true, params: []string{"after", "limit"}, handle: (*HTTPServer).getEvents},

@@ -18,7 +18,7 @@ import (
 )
 
 // HTTPNeeds are the parts of the gateway that the HTTP face works with. All
-// are required but Registrar, Triggers and Causes, without which their routes answer 503.
+// are required but Registrar, Triggers, Causes and Streams, without which their routes answer 503.
 type HTTPNeeds struct {
 	Appender  Appender
 	Reader    Reader
@@ -32,6 +32,7 @@ type HTTPNeeds struct {
 	Registrar SchemaRegistrar
 	Triggers  TriggerLister
 	Causes    *Causes
+	Streams   *Streams
 }
 
 // HTTPServer is the HTTP face of a gateway: intake, queries and operation on
@@ -43,6 +44,7 @@ type HTTPServer struct {
 	classify classifier
 	bodies   bodyReader
 	inflight limitGauge
+	streams  limitGauge
 	signer   *internalSigner
 	proxy    *http.Client // to owning gateways
 	metrics  http.Handler
@@ -65,6 +67,7 @@ func NewHTTPServer(c HTTPConfig, need HTTPNeeds) (*HTTPServer, error) {
 		classify: classifier{schemas: need.Schemas, maxData: c.MaxData, now: time.Now},
 		bodies:   bodyReader{max: c.MaxBody, buffered: &limitGauge{limit: c.MaxBuffered}},
 		inflight: limitGauge{limit: int64(c.MaxInflight)},
+		streams:  limitGauge{limit: int64(c.MaxStreams)},
 		signer:   newInternalSigner(c.InternalSecrets, time.Now),
 		proxy:    newInternalClient(),
 		metrics:  promhttp.HandlerFor(need.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4}),
@@ -140,6 +143,9 @@ func (s *HTTPServer) Run(ctx context.Context, l HTTPListeners) error {
 	// internal listener is the last, as it brings outcomes and owned reads.
 	s.stopping.Store(true)
 	s.need.Waiters.Close()
+	if s.need.Streams != nil {
+		s.need.Streams.Close()
+	}
 	grace, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.config.Grace, fmt.Errorf("requests were still being answered after %s", s.config.Grace))
 	defer cancel()
 	for _, server := range []*http.Server{public, internal} {

@@ -18,6 +18,9 @@ type Metrics struct {
 	outcomeBatch     prometheus.Histogram
 	ownerProxied     *prometheus.CounterVec // result
 	cachedReads      *prometheus.CounterVec // result
+
+	streamsOpen  prometheus.Gauge
+	streamsEnded *prometheus.CounterVec // reason
 }
 
 // httpBuckets are seconds: from a local answer to the longest wait.
@@ -63,5 +66,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			"Reads passed on to the owning gateway, by result (answered, unreachable, no-owner).", "result"),
 		cachedReads: counter("evento_cached_reads_total",
 			"Reads of aggregates of other gateways for which a snapshot was looked for in Redis, by result (answered, too-old, miss, away). All but answered go to the owner.", "result"),
+		streamsOpen: gauge("evento_streams_open", "Live streams of events that are open."),
+		streamsEnded: counter("evento_streams_ended_total",
+			"Live streams that ended, by reason (gone: the client left or took nothing; slow, stopping, failed: it was told).", "reason"),
 	}
 }

@@ -45,6 +45,7 @@ var (
 	problemNoCause          = problemKind{"cause-not-found", http.StatusNotFound, "The cause of a message cannot be found"}
 	problemMethod           = problemKind{"method-not-allowed", http.StatusMethodNotAllowed, "The path does not take this method"}
 	problemNotAcceptable    = problemKind{"not-acceptable", http.StatusNotAcceptable, "The answer has none of the accepted types"}
+	problemPositionGone     = problemKind{"position-gone", http.StatusGone, "The stream cannot go on from Last-Event-ID"}
 	problemConflict         = problemKind{"id-reused", http.StatusConflict, "The id was used for another type, target or value"}
 	problemVersionMismatch  = problemKind{"version-mismatch", http.StatusPreconditionFailed, "The aggregate does not have the expected version"}
 	problemBehind           = problemKind{"version-not-reached", http.StatusPreconditionFailed, "The aggregate has not reached min-version"}

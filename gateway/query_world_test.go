@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -27,6 +28,7 @@ type logWorld struct {
 	catalogue  *avro.Catalogue
 	producer   *kafka.Producer
 	causes     *Causes
+	streams    *Streams
 	now        time.Time // of the next message; each is a second after the one before
 	log        *logLines
 }
@@ -80,9 +82,15 @@ func newLogWorld(t *testing.T, layout kafka.Layout, change ...func(*HTTPConfig, 
 		Topics: w.topics, Partitions: w.partitions, Reader: reader, Hash: w.catalogue.CanonicalHash, Log: logger,
 		Known: func(a string) bool { _, ok := w.catalogue.Aggregate(a); return ok },
 	})
+	w.streams = NewStreams(StreamsConfig{Topics: w.topics, Partitions: w.partitions, Reader: reader, Aggregates: w.catalogue.Aggregates, Log: logger})
+	running, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	t.Cleanup(func() { stop(); <-ended })
 	w.httpBench = newHTTPBench(t, append([]func(*HTTPConfig, *HTTPNeeds){func(_ *HTTPConfig, n *HTTPNeeds) {
-		n.Schemas, n.Causes = CatalogueSchemas{w.catalogue}, w.causes
+		n.Schemas, n.Causes, n.Streams = CatalogueSchemas{w.catalogue}, w.causes, w.streams
 	}}, change...)...)
+	go func() { defer close(ended); w.streams.Run(running) }()
+	t.Cleanup(w.streams.Close) // before the listeners, which wait for what they answer
 	return w
 }
 
