@@ -92,6 +92,9 @@ func (b *httpBench) callAt(base, method, path, body string, headers ...string) a
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	if base == b.public.URL {
+		checkContract(b.t, method, path, a)
+	}
 	return a
 }
 

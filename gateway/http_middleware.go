@@ -21,7 +21,11 @@ func (s *HTTPServer) PublicHandler() http.Handler {
 	})
 	// Refuses what a web page of another origin sends: a gateway without
 	// authentication would do what the page wants.
-	return http.NewCrossOriginProtection().Handler(mux)
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fail(problemOrigin, "the request comes from a web page of the origin %q", r.Header.Get("Origin")).field("Origin").write(w)
+	}))
+	return protection.Handler(mux)
 }
 
 // guarded does what stands before every public route: limits, host, who sends, parameters.

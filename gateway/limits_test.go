@@ -135,8 +135,8 @@ func TestPagesOfOtherOriginsAreRefused(t *testing.T) {
 	for _, host := range []string{"localhost", "localhost:8090", "127.0.0.1", "[::1]:8090", "gateway.test:8090"} {
 		b.call("GET", "/v1/schemas", "", "Host: "+host).wantStatus(t, 200)
 	}
-	b.call("POST", "/v1/commands", withdraw, jsonType, "Sec-Fetch-Site: cross-site").wantStatus(t, http.StatusForbidden)
-	b.call("POST", "/v1/commands", withdraw, jsonType, "Origin: http://evil.example").wantStatus(t, http.StatusForbidden)
+	b.call("POST", "/v1/commands", withdraw, jsonType, "Sec-Fetch-Site: cross-site").wantProblem(t, problemOrigin)
+	b.call("POST", "/v1/commands", withdraw, jsonType, "Origin: http://evil.example").wantProblem(t, problemOrigin)
 	if len(b.appender.all()) != 0 {
 		t.Error("it was written")
 	}

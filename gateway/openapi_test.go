@@ -116,3 +116,71 @@ func TestEveryProblemIsDescribed(t *testing.T) {
 		}
 	}
 }
+
+// docs/http-api.md names every path, method, parameter, status and problem, and none that is not there.
+func TestThePageOfTheAPISaysTheSame(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/http-api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, problems, _ := strings.Cut(string(page), "\n## Problems\n")
+	sections := map[string]string{}
+	for _, part := range strings.Split(calls, "\n### `")[1:] {
+		heading, text, _ := strings.Cut(part, "`")
+		sections[heading], _, _ = strings.Cut(text, "\n## ")
+	}
+	var doc openAPIDocument
+	if err := json.Unmarshal(openAPI, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, route := range httpRoutes() {
+		key := route.method + " " + route.pattern()
+		text, ok := sections[key]
+		if !ok {
+			t.Errorf("docs/http-api.md has no section ### `%s`", key)
+			continue
+		}
+		delete(sections, key)
+		var operation struct{ Responses map[string]json.RawMessage }
+		if err := json.Unmarshal(doc.Paths[route.pattern()][strings.ToLower(route.method)], &operation); err != nil {
+			t.Fatal(err)
+		}
+		var want, got []string
+		for status := range operation.Responses {
+			if status != "default" {
+				want = append(want, status)
+			}
+		}
+		_, answers, _ := strings.Cut(text, "\nAnswers:")
+		for _, m := range regexp.MustCompile("`(\\d{3})`").FindAllStringSubmatch(answers, -1) {
+			got = append(got, m[1])
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("docs/http-api.md: %s is answered %v, openapi.json says %v", key, got, want)
+		}
+		var params []string
+		for _, m := range regexp.MustCompile("- `\\?([a-z-]+)=`").FindAllStringSubmatch(text, -1) {
+			params = append(params, m[1])
+		}
+		slices.Sort(params)
+		if wanted := slices.Sorted(slices.Values(route.params)); !slices.Equal(params, wanted) {
+			t.Errorf("docs/http-api.md: %s takes %v, not %v", key, wanted, params)
+		}
+	}
+	for key := range sections {
+		t.Errorf("docs/http-api.md describes %s, which is no route", key)
+	}
+	rows := regexp.MustCompile("\\| `([a-z-]+)` \\| (\\d+) \\| ([^|]+) \\|").FindAllStringSubmatch(problems, -1)
+	described := regexp.MustCompile(`\| .urn:evento:problem:([a-z-]+). \| (\d+) \| ([^|]+) \|`).FindAllStringSubmatch(doc.Info.Description, -1)
+	if len(rows) != len(described) {
+		t.Errorf("docs/http-api.md lists %d problems, openapi.json %d", len(rows), len(described))
+	}
+	for i := range min(len(rows), len(described)) {
+		if a, b := rows[i][1:], described[i][1:]; !slices.Equal(a, b) {
+			t.Errorf("docs/http-api.md lists the problem %v where openapi.json has %v", a, b)
+		}
+	}
+}

@@ -35,6 +35,7 @@ var (
 	problemForbidden        = problemKind{"forbidden", http.StatusForbidden, "The principal lacks the right"}
 	problemSourceForbidden  = problemKind{"source-not-allowed", http.StatusForbidden, "The principal may not use this source"}
 	problemHost             = problemKind{"host-not-allowed", http.StatusForbidden, "The gateway does not answer under this host name"}
+	problemOrigin           = problemKind{"origin-not-allowed", http.StatusForbidden, "A web page of another origin may not do this"}
 	problemNoRoute          = problemKind{"no-such-route", http.StatusNotFound, "There is nothing at this path"}
 	problemNoAggregate      = problemKind{"aggregate-not-found", http.StatusNotFound, "The aggregate has no events"}
 	problemNoEntity         = problemKind{"entity-not-found", http.StatusNotFound, "The aggregate has no such entity"}

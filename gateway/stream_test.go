@@ -34,10 +34,15 @@ type eventStream struct {
 // listen opens a stream; headers are "Name: value".
 func (w *logWorld) listen(query string, headers ...string) *eventStream {
 	w.t.Helper()
+	return listen(w.t, w.public.URL, query, headers...)
+}
+
+func listen(t *testing.T, base, query string, headers ...string) *eventStream {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	r, err := http.NewRequestWithContext(ctx, "GET", w.public.URL+"/v1/events"+query, nil)
+	r, err := http.NewRequestWithContext(ctx, "GET", base+"/v1/events"+query, nil)
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
@@ -45,12 +50,12 @@ func (w *logWorld) listen(query string, headers ...string) *eventStream {
 	}
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
-		w.t.Fatalf("a stream is answered %s, %v", resp.Status, resp.Header)
+		t.Fatalf("a stream is answered %s, %v", resp.Status, resp.Header)
 	}
-	s := &eventStream{t: w.t, messages: make(chan sseMessage, 100_000)}
+	s := &eventStream{t: t, messages: make(chan sseMessage, 100_000)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -62,7 +67,7 @@ func (w *logWorld) listen(query string, headers ...string) *eventStream {
 		<-done
 		resp.Body.Close()
 	})
-	w.t.Cleanup(s.close)
+	t.Cleanup(s.close)
 	return s
 }
 
