@@ -46,6 +46,7 @@ The message is named by where it stands in Kafka (topic/partition/offset, as
 			}
 			return nil
 		},
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.client()
 			if err != nil {

@@ -275,6 +275,13 @@ func TestUsage(t *testing.T) {
 		"cause a/b/c":                                                 "not a number",
 		"cause a/1/2 --source x":                                      "--source",
 		"cause x y":                                                   "type:id",
+		"triggers x":                                                  "no further words",
+		"replay":                                                      "evento triggers",
+		"replay x --from latest":                                      "evento triggers",
+		"replay a/b/c --from latest":                                  "namespace/name",
+		"replay a/b":                                                  "--from earliest",
+		"replay a/b --from yesterday":                                 "neither earliest nor latest nor a time",
+		"schema show":                                                 "evento schema show WithdrawCash",
 		"parked nonsense":                                             "nonsense",
 		"parked drop a/1/2":                                           "--reason",
 		"parked retry 12":                                             "topic/partition/offset",
@@ -296,7 +303,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestHelpOfEverything(t *testing.T) {
-	for _, line := range []string{"", "send", "get", "events", "cause", "parked", "parked list", "parked retry", "parked drop", "schema", "schema list", "schema check", "schema register", "bench", "dev"} {
+	for _, line := range []string{"", "send", "get", "events", "cause", "triggers", "replay", "schema show", "parked", "parked list", "parked retry", "parked drop", "schema", "schema list", "schema check", "schema register", "bench", "dev"} {
 		code, out, errs := evento(t, "", append(strings.Fields(line), "--help")...)
 		if code != exitOK || errs != "" {
 			t.Errorf("%s: code %d, %s", line, code, errs)

@@ -175,6 +175,7 @@ type problem struct {
 	retryAfter string
 	id         string            // of the command, where the problem names it
 	more       []string          // further members, a line or more each
+	next       []string          // what to type next, beside [problem.hint]
 	links      []json.RawMessage // of a chain of causes: what was found
 }
 
@@ -247,6 +248,13 @@ func (p *problem) Error() string {
 	}
 	if hint := p.hint(); hint != "" {
 		b.WriteString("\n  " + hint)
+	}
+	next := p.next
+	if step, ok := nextSteps[strings.TrimPrefix(p.Type, problemPrefix)]; ok {
+		next = append(next[:len(next):len(next)], step)
+	}
+	for _, step := range next {
+		b.WriteString("\n  " + step)
 	}
 	return b.String()
 }

@@ -47,6 +47,7 @@ nothing is shown twice.`,
 			}
 			return exactly("the entity, for example: evento events checking:54321-90, or follow all with: evento events --follow", 1)(cmd, args)
 		},
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.client()
 			if err != nil {
@@ -83,6 +84,7 @@ nothing is shown twice.`,
 	cmd.Flags().StringVar(&f.types, "type", "", "with --follow: only events of these types, separated by commas")
 	cmd.Flags().StringVar(&f.aggregates, "aggregate", "", "with --follow: only of these types of aggregates, separated by commas")
 	cmd.Flags().StringVar(&f.from, "from", "", "with --follow: latest (the default) or earliest")
+	completeFlag(cmd, "from", "latest", "earliest")
 	return cmd
 }
 

@@ -27,7 +27,8 @@ func getCommand(g *globals) *cobra.Command {
   evento get checking:54321-90 -o json
   evento get checking:54321-90 --min-version 3        # wait until version 3 is there
   evento get checking:54321-90 --command deposit-2    # what became of a command`,
-		Args: exactly("the entity, for example: evento get checking:54321-90", 1),
+		Args:              exactly("the entity, for example: evento get checking:54321-90", 1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.client()
 			if err != nil {

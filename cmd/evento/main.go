@@ -73,7 +73,7 @@ it needs is away, try again.`,
 		Args: cobra.ArbitraryArgs,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetCompletionCommandGroupID("build")
 
 	var g globals
 	flags := root.PersistentFlags()
@@ -93,8 +93,9 @@ it needs is away, try again.`,
 		}
 	}
 	add("run", devCommand(runGateway), demoCommand(&g), gatewayCommand())
-	add("use", sendCommand(&g), getCommand(&g), eventsCommand(&g), causeCommand(&g), parkedCommand(&g), schemaCommand(&g))
+	add("use", sendCommand(&g), getCommand(&g), eventsCommand(&g), causeCommand(&g), parkedCommand(&g), triggersCommand(&g), replayCommand(&g), schemaCommand(&g))
 	add("build", generateCommand(), benchCommand(&g))
+	completeFlag(root, "output", outputText, outputJSON)
 	return root
 }
 

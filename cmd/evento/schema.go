@@ -33,11 +33,12 @@ type (
 func schemaCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
-		Short: "List, check or register schemas",
+		Short: "List, show, check or register schemas",
 		Long: `Schemas are Avro files (.avsc), one for each aggregate, registered in Kafka. A new
 version must be compatible with all versions before it: check says what is wrong
 with a file, and registers nothing.`,
 		Example: `  evento schema list
+  evento schema show WithdrawCash
   evento schema check CheckingAccount.avsc
   evento schema register schemas/`,
 		RunE: subcommandNeeded,
@@ -86,7 +87,7 @@ with a file, and registers nothing.`,
 			return eachSchema(cmd.Context(), g, args, false, cmd.OutOrStdout())
 		},
 	}
-	cmd.AddCommand(list, check, register)
+	cmd.AddCommand(list, schemaShowCommand(g), check, register)
 	return cmd
 }
 

@@ -73,6 +73,12 @@ A command with an id happens once, however often it is sent with it. Without
 	flags.BoolVar(&f.noWait, "no-wait", false, "do not wait: say where the outcome will be")
 	flags.BoolVar(&f.event, "event", false, "publish an event instead of sending a command")
 	cmd.MarkFlagsMutuallyExclusive("wait", "no-wait")
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 1 {
+			return g.typesToSend(cmd.Context(), f.event), cobra.ShellCompDirectiveNoFileComp
+		}
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
 	return cmd
 }
 
@@ -98,7 +104,7 @@ func (f *sendFlags) run(ctx context.Context, g *globals, c *client, args []strin
 	if err != nil {
 		return err
 	}
-	return f.send(ctx, g, c, message, out)
+	return explainSend(f.send(ctx, g, c, message, out), args[0], args[1])
 }
 
 // message builds the JSON of one command, or event, from the words of the command line.
