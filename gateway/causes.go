@@ -65,7 +65,7 @@ type CausesConfig struct {
 	Hash func(*runtime.Message) (string, error)
 	Log  *slog.Logger
 
-	Concurrent int           // chains at a time, further ones wait; 0: 4
+	Concurrent int           // chains at a time, further ones wait; 0: 3, which leaves one of the reader's consumers to others while all are searched
 	Limit      time.Duration // for one chain, waiting and searching included; 0: 30 s
 }
 
@@ -77,7 +77,7 @@ type Causes struct {
 
 // NewCauses makes a Causes.
 func NewCauses(c CausesConfig) *Causes {
-	def(&c.Concurrent, 4)
+	def(&c.Concurrent, 3)
 	def(&c.Limit, 30*time.Second)
 	return &Causes{c, make(chan struct{}, c.Concurrent)}
 }
@@ -98,6 +98,9 @@ type causeStart struct {
 	ID    string
 	Key   *runtime.CommandKey
 	Since time.Time // about when it was written, for the search
+	// Allow is asked about the message before anything behind it is read; its error
+	// ends the chain. nil allows all.
+	Allow func(Recorded) error
 }
 
 // Chain follows a chain from a message to its root, at most limit links of it.
@@ -114,6 +117,9 @@ func (c *Causes) Chain(ctx context.Context, start causeStart, limit int) (CauseC
 	}
 	var chain CauseChain
 	link, err := c.begin(ctx, start)
+	if err == nil && start.Allow != nil {
+		err = start.Allow(link.Recorded)
+	}
 	seen := map[runtime.Coordinates]bool{}
 	for err == nil {
 		if seen[link.At] {

@@ -85,13 +85,14 @@ func (s *HTTPServer) writeChain(w http.ResponseWriter, r *http.Request, p *AuthP
 	if err != nil {
 		return err
 	}
-	chain, err := s.need.Causes.Chain(r.Context(), start, max(1, int(limit)))
-	// Who may not read the first message is told nothing of what is behind it.
-	if len(chain.Links) > 0 {
-		if place, _ := s.need.Schemas.Place(chain.Links[0].Message.Subject); !p.May(RightRead, place.Aggregate) {
-			return fail(problemForbidden, "principal %q lacks the right %q for what stands at %s", p.Name, RightRead, chain.Links[0].At)
+	// For who may not read the first message nothing behind it is read.
+	start.Allow = func(first Recorded) error {
+		if place, _ := s.need.Schemas.Place(first.Message.Subject); !p.May(RightRead, place.Aggregate) {
+			return fail(problemForbidden, "principal %q lacks the right %q for what stands at %s", p.Name, RightRead, first.At)
 		}
+		return nil
 	}
+	chain, err := s.need.Causes.Chain(r.Context(), start, max(1, int(limit)))
 	links := make([]any, len(chain.Links))
 	for i, link := range chain.Links {
 		links[i] = s.linkJSON(link, p)
@@ -121,7 +122,10 @@ func (s *HTTPServer) linkJSON(link Recorded, p *AuthPrincipal) any {
 // was found before it.
 func (s *HTTPServer) chainProblem(err error, links []any, p *AuthPrincipal) error {
 	var missing *MissingCause
+	var refused *problem
 	switch {
+	case errors.As(err, &refused):
+		return refused
 	case errors.As(err, &missing):
 		kind := problemNoCause
 		if missing.Late {
