@@ -1,0 +1,1 @@
+../evento-handler/build.sh

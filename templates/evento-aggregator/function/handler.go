@@ -1,0 +1,34 @@
+// Package function is the aggregator of the aggregate Cart: a shopping cart.
+package function
+
+//go:generate evento generate --schema Cart.avsc --out gen
+
+import (
+	"github.com/evento-oss/evento/runtime"
+
+	"handler/function/gen"
+)
+
+// Aggregator makes a cart of its events.
+type Aggregator struct{ gen.FailuresIgnored }
+
+// ProductAdded adds a line, or to the line that has the product.
+func (Aggregator) ProductAdded(_ runtime.AggregatorContext, cart *gen.Cart, e *gen.ProductAdded) (*gen.Cart, error) {
+	if cart == nil {
+		cart = &gen.Cart{}
+	}
+	for i := range cart.Lines {
+		if cart.Lines[i].Product == e.Product {
+			cart.Lines[i].Quantity += e.Quantity
+			return cart, nil
+		}
+	}
+	cart.Lines = append(cart.Lines, gen.Line{Product: e.Product, Quantity: e.Quantity})
+	return cart, nil
+}
+
+// CartCheckedOut is the last event that changes anything.
+func (Aggregator) CartCheckedOut(_ runtime.AggregatorContext, cart *gen.Cart, e *gen.CartCheckedOut) (*gen.Cart, error) {
+	cart.Address = e.Address
+	return cart, nil
+}
