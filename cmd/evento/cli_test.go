@@ -291,6 +291,9 @@ func TestUsage(t *testing.T) {
 		"bench -c 0":                                                  "-c 0",
 		"bench --real":                                                "scripts/with-real",
 		"bench --pid x":                                               "name=pid",
+		"dev --kafka 127.0.0.1:9092":                                  "--kafka-property bootstrap.servers=127.0.0.1:9092",
+		"dev --kafka-property nothing":                                "name=value",
+		"dev --kafka-property acks=all":                               "bootstrap.servers",
 		"dev --port 0":                                                "--port",
 	} {
 		t.Setenv("EVENTO_TEST_KAFKA", "")

@@ -2,20 +2,20 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/evento-oss/evento/gateway"
-	"github.com/evento-oss/evento/internal/dev"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
 	"github.com/evento-oss/evento/triggers"
@@ -55,8 +55,7 @@ to authenticate; any other address is refused without --tokens.`,
 
 // gatewayFlags are the settings of a gateway as an operator gives them.
 type gatewayFlags struct {
-	kafkaFile    string
-	kafka        []string
+	kafka        kafkaFlags
 	redis        string
 	prefix       string
 	layout       string
@@ -80,8 +79,7 @@ type gatewayFlags struct {
 
 func (f *gatewayFlags) bind(c *cobra.Command) {
 	p := c.Flags()
-	p.StringVar(&f.kafkaFile, "kafka", "", "file of Kafka settings, librdkafka's property names")
-	p.StringArrayVar(&f.kafka, "kafka-property", nil, "one Kafka setting, name=value; may be repeated")
+	f.kafka.bind(c)
 	p.StringVar(&f.redis, "redis", "", "URL of Redis, redis://host:port; empty: no snapshots, states are rebuilt from events")
 	p.StringVar(&f.prefix, "prefix", "kf-evento", "prefix of the topics' names")
 	p.StringVar(&f.layout, "layout", string(kafka.Single), "of a new installation: single (one events topic) or per-aggregate")
@@ -107,7 +105,7 @@ func (f *gatewayFlags) bind(c *cobra.Command) {
 func (f *gatewayFlags) config(log *slog.Logger) (gateway.Config, error) {
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
-	settings, err := f.settings()
+	settings, err := f.kafka.settings()
 	note(err)
 	c := gateway.Config{
 		HTTP:  gateway.HTTPConfig{Installation: f.installation, Listen: f.listen, Internal: f.internal, Advertise: f.advertise},
@@ -158,45 +156,54 @@ func stackSource(path string, urls map[string]string, log *slog.Logger) *trigger
 	return s
 }
 
+// kafkaFlags are Kafka's settings as people give them: a file, and single ones, which win.
+type kafkaFlags struct {
+	file       string
+	properties []string
+}
+
+func (f *kafkaFlags) bind(c *cobra.Command) {
+	p := c.Flags()
+	p.StringVar(&f.file, "kafka", "", "file of Kafka settings, librdkafka's property names")
+	p.StringArrayVar(&f.properties, "kafka-property", nil, "one Kafka setting, name=value; may be repeated")
+}
+
+// given says whether there is any.
+func (f *kafkaFlags) given() bool { return f.file != "" || len(f.properties) > 0 }
+
 // settings reads the Kafka settings: the file, then what is given one by one.
-func (f *gatewayFlags) settings() (kafka.Settings, error) {
+func (f *kafkaFlags) settings() (kafka.Settings, error) {
 	settings := kafka.Settings{}
-	if f.kafkaFile != "" {
+	if f.file != "" {
 		var err error
-		if settings, err = kafka.ReadSettings(filepath.Clean(f.kafkaFile)); err != nil {
+		if settings, err = kafka.ReadSettings(filepath.Clean(f.file)); err != nil {
+			if _, _, port := strings.Cut(f.file, ":"); port && errors.Is(err, os.ErrNotExist) {
+				return settings, usagef("--kafka %q is no file; a server is named with --kafka-property bootstrap.servers=%s", f.file, f.file)
+			}
 			return settings, err
 		}
 	}
-	for _, property := range f.kafka {
+	given := map[string]string{}
+	for _, property := range f.properties {
 		name, value, ok := strings.Cut(property, "=")
 		if !ok {
 			return settings, usagef("--kafka-property %q is not name=value", property)
 		}
+		given[name] = value
+	}
+	if f.file == "" {
+		if given["bootstrap.servers"] == "" {
+			return settings, usagef("Kafka is not named: give --kafka-property bootstrap.servers=host:port, or --kafka FILE")
+		}
+		return kafka.NewSettings(given) // checked together: one may need another
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
 		var err error
-		if settings, err = settings.With(name, value); err != nil {
+		if settings, err = settings.With(name, given[name]); err != nil {
 			return settings, err
 		}
 	}
-	if settings.Get("bootstrap.servers") == "" {
-		return settings, usagef("Kafka is not named: give --kafka-property bootstrap.servers=host:port, or --kafka FILE")
-	}
 	return settings, nil
-}
-
-// runGateway runs the gateway of evento dev, in its process.
-func runGateway(ctx context.Context, c dev.GatewayConfig) error {
-	settings, err := kafka.NewSettings(c.KafkaSettings)
-	if err != nil {
-		return err
-	}
-	relaxGC()
-	return gateway.Run(ctx, gateway.Config{
-		HTTP:  gateway.HTTPConfig{Installation: "dev", Listen: c.Listen, Internal: c.Internal, Grace: 5 * time.Second},
-		Kafka: settings, Partitions: devPartitions, Replication: 1, MinInSync: 1,
-		Redis: "redis://" + c.RedisAddr, SchemaDir: c.SchemaDir,
-		Routes: routesFrom([]triggers.Source{stackSource(c.StackFile, c.FunctionURLs, c.Logger)}, c.Logger),
-		Log:    c.Logger, Ready: c.Ready,
-	})
 }
 
 // relaxGC lets the heap of a gateway grow to five times what lives in it between
@@ -207,6 +214,3 @@ func relaxGC() {
 		debug.SetGCPercent(400)
 	}
 }
-
-// devPartitions suit one machine: each costs a takeover at start.
-const devPartitions = 8

@@ -92,7 +92,7 @@ it needs is away, try again.`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", devCommand(runGateway), demoCommand(&g), gatewayCommand())
+	add("run", devCommand(), demoCommand(&g), gatewayCommand())
 	add("use", sendCommand(&g), getCommand(&g), eventsCommand(&g), causeCommand(&g), parkedCommand(&g), triggersCommand(&g), replayCommand(&g), schemaCommand(&g))
 	add("build", generateCommand(), benchCommand(&g))
 	completeFlag(root, "output", outputText, outputJSON)

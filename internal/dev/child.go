@@ -19,7 +19,7 @@ type ChildOptions struct {
 	Dir       string // data directory; must exist
 	StackFile string
 	SchemaDir string
-	Kafka     string // empty: embedded
+	Kafka     string // bootstrap servers; empty: embedded
 	Redis     string // empty: embedded
 	Out       io.Writer
 	Limit     time.Duration // to be ready; building is part of it
@@ -47,7 +47,7 @@ func StartChild(ctx context.Context, o ChildOptions) (*Child, error) {
 	}
 	args := []string{"dev", "--dir", o.Dir, "--port", strconv.Itoa(free[0]), "--stack", o.StackFile, "--schemas", o.SchemaDir}
 	if o.Kafka != "" {
-		args = append(args, "--kafka", o.Kafka)
+		args = append(args, "--kafka-property", "bootstrap.servers="+o.Kafka)
 	}
 	if o.Redis != "" {
 		args = append(args, "--redis", o.Redis)

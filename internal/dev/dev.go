@@ -15,16 +15,16 @@ import (
 
 // GatewayConfig is what the gateway is told about the machine it runs on.
 type GatewayConfig struct {
-	Listen        string            // host:port of the HTTP API, loopback
-	Internal      string            // host:port of the listener for other gateways and admin, loopback; port 0 means any
-	KafkaSettings map[string]string // librdkafka property names; at least bootstrap.servers
-	RedisAddr     string            // host:port
-	SchemaDir     string            // folder of .avsc files to register at start
-	StackFile     string            // path of the stack.yml with the functions' annotations
-	FunctionURLs  map[string]string // function name -> where it runs, without a path
-	DataDir       string            // folder that the gateway may keep files in
-	Logger        *slog.Logger      // where the gateway logs to
-	Ready         func()            // to be called once, when commands can be sent
+	Listen    string       // host:port of the HTTP API, loopback
+	Internal  string       // host:port of the listener for other gateways and admin, loopback; port 0 means any
+	Kafka     string       // bootstrap servers
+	RedisAddr string       // host:port
+	SchemaDir string       // folder of .avsc files to register at start
+	StackFile string       // path of the stack.yml with the functions' annotations
+	Functions *Addresses   // where the functions run
+	DataDir   string       // folder that the gateway may keep files in
+	Logger    *slog.Logger // where the gateway logs to
+	Ready     func()       // to be called once, when commands can be sent
 }
 
 // GatewayRunner runs a gateway until ctx ends, drains it and returns. It
@@ -36,7 +36,7 @@ type Options struct {
 	Dir       string // data directory; created when missing
 	Port      int    // of the gateway's HTTP API
 	StackFile string // path of stack.yml
-	SchemaDir string // folder of .avsc files
+	SchemaDir string // folder of .avsc files; empty: those in the functions' folders
 	Kafka     string // bootstrap servers of a real broker; empty: the embedded one
 	Redis     string // host:port of a real Redis; empty: the embedded one
 	Gateway   GatewayRunner
@@ -56,6 +56,9 @@ type Timing struct {
 	Drain      time.Duration // for the gateway to end; 30 s
 	Backoff    time.Duration // before the first restart of a function; 500 ms, doubling
 	MaxBackoff time.Duration // the longest wait before a restart; 15 s
+	Quiet      time.Duration // how long nothing must have happened to files before they are read; 200 ms
+	Poll       time.Duration // files are looked at as often in any case; 30 s
+	Linger     time.Duration // for what a function that was replaced has been sent before; 1 s
 }
 
 func (t Timing) withDefaults() Timing {
@@ -70,6 +73,9 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Drain, 30*time.Second)
 	set(&t.Backoff, 500*time.Millisecond)
 	set(&t.MaxBackoff, 15*time.Second)
+	set(&t.Quiet, 200*time.Millisecond)
+	set(&t.Poll, 30*time.Second)
+	set(&t.Linger, time.Second)
 	return t
 }
 
@@ -77,8 +83,9 @@ func (t Timing) withDefaults() Timing {
 // everything. It returns nil after a stop that was asked for. Whatever it
 // returns, nothing that it started still runs, save after Hard.
 //
-// Start: lock, port check, functions built, broker, Redis, functions, gateway.
-// Stop: gateway first, because it drains through the functions and writes to
+// Start: lock, port check, functions built, broker, Redis, functions, gateway,
+// and then what puts changes of their files into effect.
+// Stop: that first; then the gateway, because it drains through the functions and writes to
 // the broker; then functions; then Redis and the broker, which wait for nobody.
 func Run(ctx context.Context, o Options) (err error) {
 	o.Timing = o.Timing.withDefaults()
@@ -89,14 +96,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("data directory %q: %w", o.Dir, err)
 	}
-	if err := makeDirs(dir); err != nil {
-		return err
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w; give another with --dir", err)
 	}
 	unlock, err := lock(dir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if err := makeDirs(dir); err != nil {
+		return err
+	}
 	// One that was killed has left its own behind; nobody shall take it for ours.
 	os.Remove(filepath.Join(dir, stateFile))
 
@@ -105,29 +115,41 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := portFree(listen); err != nil {
 		return fmt.Errorf("the gateway's port: %w; stop that program or give another --port", err)
 	}
+	stackText, err := os.ReadFile(o.StackFile)
+	if err != nil {
+		return fmt.Errorf("stack file: %w; say where it is with --stack", err)
+	}
 	functions, err := ReadStack(o.StackFile)
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(o.SchemaDir); err != nil || !info.IsDir() {
-		return fmt.Errorf("schema folder %q is not there; say where the .avsc files are with --schemas", o.SchemaDir)
-	}
-	ports := readPorts(dir)
-
-	say.line("building %d functions of %s", len(functions), o.StackFile)
-	builder, err := NewBuilder(filepath.Join(dir, "bin"))
+	schemas, err := findSchemas(o.SchemaDir, functions, dir)
 	if err != nil {
 		return err
 	}
-	if err := builder.BuildAll(ctx, functions, func(f Function, took time.Duration) {
+	ports := readPorts(dir)
+
+	say.line("building %d functions of %s, with their tests", len(functions), o.StackFile)
+	builder, err := NewBuilder(dir)
+	if err != nil {
+		return err
+	}
+	set := newFunctionSet(functionOptions{
+		logs: filepath.Join(dir, "logs"), drill: filepath.Join(dir, DrillFile), timing: o.Timing, hard: o.Hard, say: say,
+	})
+	addresses := &Addresses{}
+	reload := newReloader(o, dir, "http://"+listen, builder, set, addresses, say, functions, string(stackText), schemas)
+	reload.remember()
+	programs, err := builder.BuildAll(ctx, functions, func(f Function, took time.Duration) {
 		say.line("  built %s (%s)", f.Name, round(took))
-	}); err != nil {
+	})
+	if err != nil {
 		return stopped(ctx, err)
 	}
 
 	state := State{PID: os.Getpid(), Dir: dir, Gateway: "http://" + listen, Started: began}
 
-	kafka := map[string]string{"bootstrap.servers": o.Kafka}
+	state.Kafka = o.Kafka
 	if o.Kafka == "" {
 		broker, err := StartBroker(BrokerOptions{
 			Dir: filepath.Join(dir, "broker"), Port: ports.Kafka, LogFile: filepath.Join(dir, "logs", "broker.log"),
@@ -136,12 +158,10 @@ func Run(ctx context.Context, o Options) (err error) {
 			return err
 		}
 		defer closeWithin(o.Hard, broker.Close)
-		kafka["bootstrap.servers"] = broker.Addr()
+		state.Kafka = broker.Addr()
 		ports.Kafka = broker.Port()
 		say.line("broker on %s, data in %s", broker.Addr(), filepath.Join(o.Dir, "broker"))
 	}
-	state.Kafka = kafka["bootstrap.servers"]
-
 	state.Redis = o.Redis
 	if o.Redis == "" {
 		redis, err := StartRedis(ports.Redis)
@@ -157,16 +177,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 
-	running, err := startFunctions(ctx, functions, functionOptions{
-		bin: builder.Bin, logs: filepath.Join(dir, "logs"), drill: filepath.Join(dir, DrillFile), timing: o.Timing, hard: o.Hard, say: say,
-	})
-	defer running.stop(say)
-	if err != nil {
+	defer set.stop()
+	if err := set.startAll(ctx, functions, programs); err != nil {
 		return stopped(ctx, err)
 	}
-	urls := make(map[string]string)
-	for _, p := range running.processes {
-		urls[p.function.Name] = p.url
+	if err := addresses.change(ctx, set.urls()); err != nil {
+		return err
 	}
 
 	gatewayLog, err := openLog(filepath.Join(dir, "logs", "gateway.log"))
@@ -175,8 +191,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer gatewayLog.Close()
 	gateway := startGateway(o.Gateway, GatewayConfig{
-		Listen: listen, Internal: "127.0.0.1:0", KafkaSettings: kafka, RedisAddr: state.Redis,
-		SchemaDir: o.SchemaDir, StackFile: o.StackFile, FunctionURLs: urls, DataDir: dir,
+		Listen: listen, Internal: "127.0.0.1:0", Kafka: state.Kafka, RedisAddr: state.Redis,
+		SchemaDir: filepath.Join(dir, "schemas"), StackFile: o.StackFile, Functions: addresses, DataDir: dir,
 		Logger: slog.New(slog.NewMultiHandler(
 			slog.NewJSONHandler(gatewayLog, nil), &terminalHandler{say: say, name: "gateway"})),
 	})
@@ -188,7 +204,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	// The file holds the functions' process ids, which change when one is restarted.
 	write := func() {
-		state.Functions = running.state()
+		state.Functions = set.state()
 		if err := state.write(dir); err != nil {
 			say.line("could not write %s: %v", stateFile, err)
 		}
@@ -199,12 +215,19 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Ready != nil {
 		o.Ready(state)
 	}
+	watchCtx, stopWatch := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		watch(watchCtx, o.Timing, reload.dirs, func() { reload.look(watchCtx) }, say)
+	}()
+	defer func() { stopWatch(); <-watched }()
 	for {
 		select {
 		case <-ctx.Done():
 			say.line("stopping (Ctrl-C again to stop at once)")
 			return nil
-		case <-running.changed:
+		case <-set.changed:
 			write()
 		case <-gateway.done:
 			return gateway.ended()
@@ -240,6 +263,10 @@ func closeWithin(hard <-chan struct{}, shut func()) {
 }
 
 func makeDirs(dir string) error {
+	// Programs of former runs are of no use: their names change with their contents.
+	if err := os.RemoveAll(filepath.Join(dir, "bin")); err != nil {
+		return fmt.Errorf("data directory: %w; give another with --dir", err)
+	}
 	for _, sub := range []string{"bin", "logs"} {
 		// Only the owner reads it: logs and events may hold anything.
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {

@@ -12,6 +12,10 @@
 //   - The broker's data are in the data directory and are there after the next
 //     start. Redis begins empty each time: its contents can always be rebuilt.
 //
+//   - Functions are built from the files that their images would be built from,
+//     by the same script. When their files change, the new one takes over when it
+//     is built, tested and healthy, and no call is lost; else the former one goes on.
+//
 // # What it does not
 //
 // The embedded broker (franz-go's kfake) is no Apache Kafka: it writes to the
@@ -26,6 +30,8 @@
 //	dev.json      what runs where ([State]); there only while an instance runs
 //	ports.json    the ports of the last run, to be used again
 //	broker/       the broker's data
-//	bin/<name>    the functions, built
+//	build/<name>  what a function was built from last
+//	bin/<name>-*  the functions, built; their names change with their contents
+//	schemas/      the schema files that the gateway registered at its start
 //	logs/<name>.log, logs/gateway.log, logs/broker.log
 package dev

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
 type functionOptions struct {
-	bin    func(Function) string
 	logs   string
 	drill  string // see DrillFile
 	timing Timing
@@ -20,73 +21,131 @@ type functionOptions struct {
 
 // functionSet is the running functions.
 type functionSet struct {
-	processes []*process
-	changed   chan struct{} // has a token when a process id has changed
-	cancel    context.CancelFunc
-	wg        sync.WaitGroup
+	o       functionOptions
+	changed chan struct{} // has a token when what runs, or a process id, has changed
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup // the processes
+
+	mu      sync.Mutex          // guards running
+	running map[string]*process // what is called; one that is about to be, or was, is not in it
 }
 
-// startFunctions starts all functions and waits until each is healthy, or until
-// one has failed. The set is never nil and must be stopped also after an error.
-func startFunctions(ctx context.Context, functions []Function, o functionOptions) (*functionSet, error) {
-	// Not a child of ctx: a stop ends the gateway first, which still needs them.
-	runCtx, cancel := context.WithCancel(context.Background())
-	set := &functionSet{changed: make(chan struct{}, 1), cancel: cancel}
-	ports, err := freePorts(len(functions))
+// newFunctionSet returns a set in which nothing runs. It must be stopped.
+func newFunctionSet(o functionOptions) *functionSet {
+	// Not a child of another context: a stop ends the gateway first, which still needs the functions.
+	ctx, cancel := context.WithCancel(context.Background())
+	return &functionSet{o: o, changed: make(chan struct{}, 1), ctx: ctx, cancel: cancel, running: make(map[string]*process)}
+}
+
+// start starts the program of a function on a port of its own and waits until it
+// is healthy. It does not belong to what is called before [functionSet.replace].
+func (s *functionSet) start(ctx context.Context, f Function, program string) (*process, error) {
+	ports, err := freePorts(1)
 	if err != nil {
-		return set, err
+		return nil, err
 	}
-	for i, f := range functions {
-		set.processes = append(set.processes, &process{
-			function: f, bin: o.bin(f), port: ports[i], url: fmt.Sprintf("http://127.0.0.1:%d", ports[i]),
-			logFile: filepath.Join(o.logs, f.Name+".log"), drill: o.drill, timing: o.timing, hard: o.hard, say: o.say,
-			changed: func() {
-				select {
-				case set.changed <- struct{}{}:
-				default:
-				}
-			},
-		})
+	runCtx, cancel := context.WithCancel(s.ctx)
+	p := &process{
+		function: f, bin: program, port: ports[0], url: fmt.Sprintf("http://127.0.0.1:%d", ports[0]),
+		logFile: filepath.Join(s.o.logs, f.Name+".log"), drill: s.o.drill, timing: s.o.timing, hard: s.o.hard, say: s.o.say,
+		changed: s.tell, cancel: cancel, done: make(chan struct{}),
 	}
-	results := make(chan error, 2*len(functions)) // room for both words of each, so that nobody waits for us
-	for _, p := range set.processes {
-		set.wg.Go(func() {
-			began := time.Now()
-			err := p.run(runCtx, func() {
-				o.say.line("function %s on %s (%s)", p.function.Name, p.url, round(time.Since(began)))
-				results <- nil
-			})
-			if err != nil {
-				results <- err
-			}
-		})
-	}
-	var failed []error
-	for range set.processes {
-		select {
-		case err := <-results:
-			failed = append(failed, err)
-		case <-ctx.Done():
-			return set, ctx.Err()
+	result := make(chan error, 2) // room for both words, so that nobody waits for us
+	s.wg.Go(func() {
+		defer close(p.done)
+		if err := p.run(runCtx, func() { result <- nil }); err != nil {
+			result <- err
 		}
+	})
+	select {
+	case err = <-result:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
-	return set, errors.Join(failed...)
+	if err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
 }
 
-// state returns what runs where.
+// startAll starts functions at the same time and takes them in. It returns when
+// all are healthy, or have failed.
+func (s *functionSet) startAll(ctx context.Context, functions []Function, programs map[string]string) error {
+	var wg sync.WaitGroup
+	failed := make([]error, len(functions))
+	for i, f := range functions {
+		wg.Go(func() {
+			began := time.Now()
+			p, err := s.start(ctx, f, programs[f.Name])
+			if err != nil {
+				failed[i] = err
+				return
+			}
+			s.replace(f.Name, p)
+			s.o.say.line("function %s on %s (%s)", f.Name, p.url, round(time.Since(began)))
+		})
+	}
+	wg.Wait()
+	return errors.Join(failed...)
+}
+
+// replace says which process a function's calls go to from now on; nil for
+// none. It returns the former one, which goes on until it is stopped.
+func (s *functionSet) replace(name string, p *process) (former *process) {
+	s.mu.Lock()
+	former = s.running[name]
+	if p == nil {
+		delete(s.running, name)
+	} else {
+		s.running[name] = p
+	}
+	s.mu.Unlock()
+	s.tell()
+	return former
+}
+
+// get returns the process that a function's calls go to; nil for none.
+func (s *functionSet) get(name string) *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running[name]
+}
+
+func (s *functionSet) tell() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// urls returns where the functions' calls go.
+func (s *functionSet) urls() map[string]string {
+	urls := make(map[string]string)
+	for _, f := range s.state() {
+		urls[f.Name] = f.URL
+	}
+	return urls
+}
+
+// state returns what runs where, by name.
 func (s *functionSet) state() []FunctionState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var all []FunctionState
-	for _, p := range s.processes {
+	for _, p := range s.running {
 		all = append(all, FunctionState{Name: p.function.Name, URL: p.url, PID: int(p.pid.Load())})
 	}
+	slices.SortFunc(all, func(a, b FunctionState) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
 // stop ends all functions, at the same time, and returns when none is left.
-func (s *functionSet) stop(say *printer) {
+func (s *functionSet) stop() {
 	s.cancel()
 	s.wg.Wait()
-	if len(s.processes) > 0 {
-		say.line("functions stopped")
+	if len(s.state()) > 0 {
+		s.o.say.line("functions stopped")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -31,7 +32,10 @@ func devMain(args []string) error {
 	flags.IntVar(&o.Port, "port", 0, "")
 	flags.StringVar(&o.StackFile, "stack", "", "")
 	flags.StringVar(&o.SchemaDir, "schemas", "", "")
-	flags.StringVar(&o.Kafka, "kafka", "", "")
+	flags.Func("kafka-property", "", func(v string) error {
+		o.Kafka = strings.TrimPrefix(v, "bootstrap.servers=")
+		return nil
+	})
 	flags.StringVar(&o.Redis, "redis", "", "")
 	if err := flags.Parse(args); err != nil {
 		return err

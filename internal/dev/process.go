@@ -28,7 +28,16 @@ type process struct {
 	say      *printer
 	changed  func() // called when pid has changed, from the process's goroutine
 
+	cancel context.CancelFunc // ends run
+	done   chan struct{}      // closed when run has returned
+
 	pid atomic.Int64 // 0 while it does not run
+}
+
+// stop ends the function and waits for it. A second call does nothing.
+func (p *process) stop() {
+	p.cancel()
+	<-p.done
 }
 
 // errDied is why a run of a process ended by itself.

@@ -49,6 +49,7 @@ func fakeGateway(seen *GatewayConfig) GatewayRunner {
 
 // run is one Run in the background.
 type run struct {
+	dir  string
 	out  *lockedBuffer
 	stop context.CancelFunc
 	done chan error
@@ -74,7 +75,11 @@ func stackOf(t *testing.T, name, folder string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "stack.yml")
+	dir := t.TempDir()
+	if err := os.Symlink(filepath.Join(wd, "testdata", "template"), filepath.Join(dir, "template")); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "stack.yml")
 	text := "version: 1.0\nprovider:\n  name: openfaas\nfunctions:\n  " + name + ":\n    lang: evento-handler\n    image: x\n    handler: " + filepath.Join(wd, "testdata", folder) + "\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -86,7 +91,7 @@ func stackOf(t *testing.T, name, folder string) string {
 func start(t *testing.T, o Options) (*run, State) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &run{out: &lockedBuffer{}, stop: cancel, done: make(chan error, 1)}
+	r := &run{dir: o.Dir, out: &lockedBuffer{}, stop: cancel, done: make(chan error, 1)}
 	ready := make(chan State, 1)
 	o.Out, o.Ready = r.out, func(s State) { ready <- s }
 	go func() { r.done <- Run(ctx, o) }()
@@ -178,7 +183,7 @@ func TestRunStartsAndStopsEverything(t *testing.T) {
 	if len(s.Functions) != 2 || s.Functions[0].Name != "one" || s.Functions[1].Name != "two" {
 		t.Fatalf("functions %+v", s.Functions)
 	}
-	if seen.FunctionURLs["one"] != s.Functions[0].URL || seen.KafkaSettings["bootstrap.servers"] != s.Kafka || seen.RedisAddr != s.Redis {
+	if url, err := seen.Functions.URL("one"); err != nil || url != s.Functions[0].URL || seen.Kafka != s.Kafka || seen.RedisAddr != s.Redis {
 		t.Errorf("the gateway was told %+v, what runs is %+v", seen, s)
 	}
 	one, two := ask(t, s.Functions[0].URL), ask(t, s.Functions[1].URL)
@@ -277,9 +282,18 @@ func TestStartThatFails(t *testing.T) {
 			func(o *Options) { o.StackFile = stackOf(t, "checking-handler", "broken") },
 			[]string{`"checking-handler"`, "undefinedThing", "main.go:4"},
 		},
-		"function is no program": {
-			func(o *Options) { o.StackFile = stackOf(t, "checking-handler", "library") },
-			[]string{`"checking-handler"`, `package "library"`},
+		"tests of a function fail": {
+			func(o *Options) { o.StackFile = stackOf(t, "checking-handler", "failing") },
+			[]string{`"checking-handler"`, "TestItIsRight", "wrong answer"},
+		},
+		"no template": {
+			func(o *Options) {
+				o.StackFile = stackOf(t, "checking-handler", "good")
+				if err := os.Remove(filepath.Join(filepath.Dir(o.StackFile), "template")); err != nil {
+					t.Fatal(err)
+				}
+			},
+			[]string{`"checking-handler"`, "template/evento-handler", "faas-cli template pull"},
 		},
 		"function dies at start": {
 			func(o *Options) { o.StackFile = stackOf(t, "checking-handler", "dies") },

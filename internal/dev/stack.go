@@ -15,7 +15,9 @@ import (
 // Function is one function of a stack.yml that can be run here.
 type Function struct {
 	Name        string
-	Dir         string            // absolute path of the Go main package
+	Dir         string            // absolute path of the folder that its author writes
+	Template    string            // absolute path of its template
+	BuildArgs   map[string]string // what the template's build script is told
 	Environment map[string]string // environment and environment_file of the stack.yml
 	Annotations map[string]string
 }
@@ -30,6 +32,10 @@ func ReadStack(file string) ([]Function, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("stack file: %w; say where it is with --stack", err)
+	}
+	// The parser below prints to standard output when this fails.
+	if err := yaml.Unmarshal(text, &map[string]any{}); err != nil {
+		return nil, fmt.Errorf("stack file %q: %w", file, err)
 	}
 	services, err := stack.ParseYAMLData(text, "", "", true)
 	if err != nil {
@@ -58,7 +64,11 @@ func ReadStack(file string) ([]Function, error) {
 		if err != nil {
 			return nil, fmt.Errorf("stack file %q: function %q: %w", file, name, err)
 		}
-		one := Function{Name: name, Dir: dir, Environment: env}
+		template, err := templateOf(root, f.Language)
+		if err != nil {
+			return nil, fmt.Errorf("stack file %q: function %q: %w", file, name, err)
+		}
+		one := Function{Name: name, Dir: dir, Template: template, BuildArgs: f.BuildArgs, Environment: env}
 		if f.Annotations != nil {
 			one.Annotations = *f.Annotations
 		}

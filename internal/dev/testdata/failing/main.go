@@ -1,0 +1,4 @@
+// A function whose test fails.
+package main
+
+func main() {}

@@ -1,2 +1,0 @@
-// Package library is no program.
-package library
