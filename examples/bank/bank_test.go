@@ -2,7 +2,6 @@ package bank_test
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"github.com/evento-oss/evento/examples/bank/interest"
 	savings "github.com/evento-oss/evento/examples/bank/savings/gen"
 	"github.com/evento-oss/evento/examples/bank/transfers"
+	"github.com/evento-oss/evento/internal/dev"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -62,7 +62,20 @@ func TestTheFunctionsOfTheBankRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds six programs")
 	}
-	dir := t.TempDir()
+	builder, err := dev.NewBuilder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions := map[string]dev.Function{}
+	for _, file := range []string{"../../stack.yml", "stack-combined.yml"} {
+		list, err := dev.ReadStack(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range list {
+			functions[f.Name] = f
+		}
+	}
 	client := runtime.NewClient(runtime.ClientOptions{})
 	t.Cleanup(client.CloseIdleConnections)
 	for _, account := range []struct {
@@ -76,11 +89,10 @@ func TestTheFunctionsOfTheBankRun(t *testing.T) {
 	} {
 		urls := map[string]string{}
 		for _, role := range []string{"handler", "aggregator", "both"} {
-			binary := filepath.Join(dir, account.folder+"-"+role)
-			build := exec.Command("go", "build", "-o", binary, "./"+filepath.Join(account.folder, "cmd", role))
-			build.Env = append(os.Environ(), "CGO_ENABLED=0")
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
+			name := strings.TrimSuffix(account.folder+"-"+role, "-both")
+			binary, err := builder.Build(t.Context(), functions[name])
+			if err != nil {
+				t.Fatal(err)
 			}
 			url, process := start(t, binary)
 			urls[role] = url
@@ -125,20 +137,22 @@ func TestStackNamesTheBank(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folders := map[string]string{ // by role: of the template, and in cmd
-		"handler": "handler", "aggregator": "aggregator", "handler,aggregator": "both", "dispatcher": "dispatcher",
+	languages := map[string]string{ // by role
+		"handler": "evento-handler", "aggregator": "evento-aggregator", "handler,aggregator": "evento-aggregate", "dispatcher": "evento-dispatcher",
 	}
-	languages := map[string]string{"both": "aggregate"}
 	for name, f := range services.Functions {
-		if _, err := os.Stat(filepath.Join("../..", f.Handler, "main.go")); err != nil {
+		role := (*f.Annotations)["evento.io/role"]
+		source := "handler.go"
+		if role == "dispatcher" {
+			source = "dispatcher.go"
+		}
+		if _, err := os.Stat(filepath.Join("../..", f.Handler, f.BuildArgs["PACKAGE"], source)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		role := (*f.Annotations)["evento.io/role"]
-		folder := folders[role]
 		bound := (*f.Annotations)["evento.io/aggregate"] != ""
-		if f.Language != "evento-"+cmp.Or(languages[folder], folder) || bound == (role == "dispatcher") ||
-			(*f.Labels)["evento.io/role"] != strings.ReplaceAll(role, ",", "-") || filepath.Base(f.Handler) != folder {
-			t.Errorf("%s: language %q, handler %q, annotations %v, labels %v", name, f.Language, f.Handler, *f.Annotations, *f.Labels)
+		if f.Language != languages[role] || bound == (role == "dispatcher") ||
+			(*f.Labels)["evento.io/role"] != strings.ReplaceAll(role, ",", "-") {
+			t.Errorf("%s: language %q, annotations %v, labels %v", name, f.Language, *f.Annotations, *f.Labels)
 		}
 	}
 	if len(services.Functions) != 9 {

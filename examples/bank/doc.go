@@ -3,7 +3,8 @@
 // them. README.md shows it in one page.
 //
 // Each aggregate has a folder with what its author writes (handler.go,
-// aggregator.go and their tests), the code generated from its schema (gen), and
-// main programs that serve it: handler and aggregator apart, or both in one.
-// Each dispatcher has a folder with its reactions and their tests.
+// aggregator.go and their tests) and the code generated from its schema (gen).
+// Each dispatcher has a folder with its reactions and their tests. The programs
+// that serve them, handler and aggregator apart or both in one, are those of the
+// templates, which stack.yml names.
 package bank

@@ -6,9 +6,11 @@
 // # What it promises
 //
 //   - Everything listens on the loopback interface alone.
+//
 //   - Everything that is started is stopped again, in order, whatever goes
 //     wrong on the way. On Linux the functions end even when this process is
 //     killed.
+//
 //   - The broker's data are in the data directory and are there after the next
 //     start. Redis begins empty each time: its contents can always be rebuilt.
 //

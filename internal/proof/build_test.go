@@ -1,15 +1,19 @@
 package proof
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/evento-oss/evento/internal/dev"
 )
 
 // root is the repository's, seen from this package.
@@ -19,9 +23,10 @@ const root = "../.."
 var built programs
 
 type programs struct {
-	mu   sync.Mutex
-	dir  string
-	errs map[string]error // by name, of those that were built
+	mu        sync.Mutex
+	dir       string
+	errs      map[string]error  // by name, of those that were built
+	functions map[string]string // built functions of stack.yml, by name
 }
 
 // program builds a main package of the repository and returns the program's path.
@@ -37,11 +42,8 @@ func program(t testing.TB, name, pkg string, flags ...string) string {
 func (p *programs) build(name, pkg string, flags []string) (path string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.dir == "" {
-		if p.dir, err = os.MkdirTemp("", "evento-proof-"); err != nil {
-			return "", err
-		}
-		p.errs = map[string]error{}
+	if err := p.makeDir(); err != nil {
+		return "", err
 	}
 	path = filepath.Join(p.dir, name)
 	if err, done := p.errs[name]; done {
@@ -54,6 +56,16 @@ func (p *programs) build(name, pkg string, flags []string) (path string, err err
 	}
 	p.errs[name] = err
 	return path, err
+}
+
+// makeDir makes the folder of the programs, once. It is called with mu held.
+func (p *programs) makeDir() (err error) {
+	if p.dir != "" {
+		return nil
+	}
+	p.errs, p.functions = map[string]error{}, map[string]string{}
+	p.dir, err = os.MkdirTemp("", "evento-proof-")
+	return err
 }
 
 func (p *programs) remove() {
@@ -69,13 +81,45 @@ func evento(t testing.TB) string { return program(t, "evento", "./cmd/evento", b
 
 // bankFunctions are the functions of the repository's stack.yml that the proof
 // sends commands to.
-func bankFunctions() map[string]string {
-	return map[string]string{
-		"checking-handler":    "./examples/bank/checking/cmd/handler",
-		"checking-aggregator": "./examples/bank/checking/cmd/aggregator",
-		"savings-handler":     "./examples/bank/savings/cmd/handler",
-		"savings-aggregator":  "./examples/bank/savings/cmd/aggregator",
+func bankFunctions() []string {
+	return []string{"checking-handler", "checking-aggregator", "savings-handler", "savings-aggregator"}
+}
+
+// bankFunction builds one of them as evento dev does, and returns the program's path.
+func bankFunction(t testing.TB, name string) string {
+	t.Helper()
+	functions, err := dev.ReadStack(filepath.Join(root, "stack.yml"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	i := slices.IndexFunc(functions, func(f dev.Function) bool { return f.Name == name })
+	if i < 0 {
+		t.Fatalf("stack.yml has no function %q", name)
+	}
+	path, err := built.function(t.Context(), functions[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func (p *programs) function(ctx context.Context, f dev.Function) (path string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if path, ok := p.functions[f.Name]; ok {
+		return path, nil
+	}
+	if err := p.makeDir(); err != nil {
+		return "", err
+	}
+	b, err := dev.NewBuilder(p.dir)
+	if err != nil {
+		return "", err
+	}
+	if path, err = b.Build(ctx, f); err == nil {
+		p.functions[f.Name] = path
+	}
+	return path, err
 }
 
 // bankStack is the part of the repository's stack.yml that has these functions.
@@ -90,7 +134,7 @@ func bankStack(t testing.TB) string {
 		t.Fatal(err)
 	}
 	functions, _ := all["functions"].(map[string]any)
-	maps.DeleteFunc(functions, func(name string, _ any) bool { return bankFunctions()[name] == "" })
+	maps.DeleteFunc(functions, func(name string, _ any) bool { return !slices.Contains(bankFunctions(), name) })
 	if len(functions) != len(bankFunctions()) {
 		t.Fatalf("stack.yml has %d of the %d functions of the proof", len(functions), len(bankFunctions()))
 	}

@@ -41,6 +41,7 @@ func TestFirstFunction(t *testing.T) {
 	_, port, _ := strings.Cut(address, ":")
 	program := evento(t)
 	dev := start(t, "dev", program, nil, "dev", "--dir", filepath.Join(dir, ".evento"), "--port", port, "--stack", stack)
+	dev.awaitLine(t, "broker on") // all functions are built
 	dev.awaitLine(t, "Ctrl-C")
 	send := func(words ...string) string {
 		t.Helper()

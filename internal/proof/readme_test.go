@@ -36,6 +36,7 @@ func TestReadme(t *testing.T) {
 	address := freeAddress(t)
 	_, port, _ := strings.Cut(address, ":")
 	dev := start(t, "dev", evento(t), nil, "dev", "--dir", filepath.Join(dir, ".evento"), "--port", port)
+	dev.awaitLine(t, "broker on") // all functions are built
 	dev.awaitLine(t, "Ctrl-C")
 
 	shell := exec.Command("bash", "-euo", "pipefail", "-c", strings.ReplaceAll(lines, "127.0.0.1:8090", address))

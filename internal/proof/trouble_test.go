@@ -119,7 +119,7 @@ func TestPoisonedCommandHoldsOnlyItsAggregate(t *testing.T) {
 	}
 	w := newWorld(t, setup{stack: poisonStack, programs: map[string]string{
 		"checking-handler":    self,
-		"checking-aggregator": program(t, "checking-aggregator", bankFunctions()["checking-aggregator"]),
+		"checking-aggregator": bankFunction(t, "checking-aggregator"),
 	}})
 	g, h := w.gateways[0], &history{}
 	handler := w.functions["checking-handler"]

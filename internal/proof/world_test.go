@@ -48,8 +48,8 @@ func newWorld(t *testing.T, s setup) *world {
 	program := evento(t) // what takes long comes first
 	if s.programs == nil {
 		s.programs = map[string]string{}
-		for name, pkg := range bankFunctions() {
-			s.programs[name] = buildFunction(t, name, pkg)
+		for _, name := range bankFunctions() {
+			s.programs[name] = bankFunction(t, name)
 		}
 	}
 	if s.stack == "" {
@@ -236,11 +236,6 @@ type function struct {
 
 	mu      sync.Mutex // guards what follows
 	process *process
-}
-
-func buildFunction(t testing.TB, name, pkg string) string {
-	t.Helper()
-	return program(t, name, pkg)
 }
 
 // startFunction starts a function and returns when it is healthy.

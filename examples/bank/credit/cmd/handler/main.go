@@ -1,9 +1,0 @@
-// This function is the handler of credit accounts.
-package main
-
-import (
-	"github.com/evento-oss/evento/examples/bank/credit"
-	"github.com/evento-oss/evento/examples/bank/credit/gen"
-)
-
-func main() { gen.ServeHandler(credit.Handler{}) }
