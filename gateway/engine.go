@@ -382,7 +382,7 @@ func (e *Engine) Forget(aggregate string) {
 func (e *Engine) AwaitReady(ctx context.Context) bool {
 	for {
 		owners, err := e.group.Owners(ctx)
-		if err == nil && int32(len(owners)) == e.cfg.Partitions {
+		if err == nil && int32(len(owners)) == e.cfg.Partitions && e.knowsOwn(owners) {
 			e.joined.Store(true)
 			e.lastSeen.Store(time.Now().UnixNano())
 			if e.Ready(ctx)["partitions"] == nil {
@@ -393,4 +393,15 @@ func (e *Engine) AwaitReady(ctx context.Context) bool {
 			return false
 		}
 	}
+}
+
+// knowsOwn says whether all partitions that the group says are ours have come to
+// us: the group knows of an assignment before its members do.
+func (e *Engine) knowsOwn(owners map[int32]string) bool {
+	for n, address := range owners {
+		if address == e.cfg.Group.Address && e.partNumber(n) == nil {
+			return false
+		}
+	}
+	return true
 }
