@@ -84,7 +84,7 @@ func TestTheSecondVersionOfASchemaIsRolledOutWhileCommandsFlow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := os.ReadFile("rollout/schemas/CheckingAccount.avsc")
+	second, err := os.ReadFile("rollout/testdata/CheckingAccount.avsc")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 func TestCommittedPackagesAreGeneratedFromTheirSchemas(t *testing.T) {
 	for _, c := range []struct{ schema, dir, name string }{
 		{"../../examples/bank/schemas/CheckingAccount.avsc", "../../examples/bank/checking/gen", "gen"},
-		{"../../examples/bank/rollout/schemas/CheckingAccount.avsc", "../../examples/bank/rollout/gen", "gen"},
+		{"../../examples/bank/rollout/testdata/CheckingAccount.avsc", "../../examples/bank/rollout/gen", "gen"},
 		{"../../examples/bank/schemas/SavingsAccount.avsc", "../../examples/bank/savings/gen", "gen"},
 		{"../../examples/bank/schemas/CreditAccount.avsc", "../../examples/bank/credit/gen", "gen"},
 		{"../../examples/bank/schemas/Client.avsc", "../../examples/bank/client/gen", "gen"},

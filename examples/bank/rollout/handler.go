@@ -7,7 +7,7 @@
 // the second version would just be the next commit of package checking.
 package rollout
 
-//go:generate go run github.com/evento-oss/evento/cmd/evento generate --schema schemas/CheckingAccount.avsc --out gen
+//go:generate go run github.com/evento-oss/evento/cmd/evento generate --schema testdata/CheckingAccount.avsc --out gen
 
 import (
 	"fmt"
