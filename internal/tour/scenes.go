@@ -67,7 +67,6 @@ const exitRefused = 4
 
 // refused is evento for a command line that must fail in this way.
 func (t *Tour) refused(ctx context.Context, args []string, code int, words ...string) error {
-	t.line("")
 	t.line(t.paint(blue, "  $ evento "+shellWords(args)))
 	got, output := t.Run(ctx, args...)
 	t.quote(output)
@@ -92,7 +91,7 @@ func cards(ctx context.Context, t *Tour) error {
 	}{
 		{[]string{"send", account, "OpenCreditAccount", "client=" + t.id("client"), "credit_limit.minor:=50000"}, "CreditAccountOpened"},
 		{[]string{"send", account, "IssueCard", "card_id=7f3a", "holder=Ada", "limit.minor:=20000"}, "CardIssued"},
-		{[]string{"send", card, "ActivateCard", "code=0000"}, "CardActivated"},
+		{[]string{"send", card, "ActivateCard", "code=7f3a"}, "CardActivated"},
 		{[]string{"send", card, "ChargeCard", "purchase_id=p-1", "merchant=books", "amount.minor:=1500"}, "CardCharged"},
 		{[]string{"send", card, "ChargeCard", "purchase_id=p-2", "merchant=yachts", "amount.minor:=9900000"}, "CardDeclined"},
 		{[]string{"get", card}, "7f3a"},

@@ -50,11 +50,9 @@ func (t *Tour) Walk(ctx context.Context) error {
 	all := scenes()
 	for i, s := range all {
 		if s.drill && t.Drill == "" {
-			t.line("")
 			t.say("Left out, because the functions do not run under `evento dev` here: " + s.title + ".")
 			continue
 		}
-		t.line("")
 		t.line(t.paint(bold, fmt.Sprintf("%d/%d  %s", i+1, len(all), s.title)))
 		t.line("")
 		err := s.play(ctx, t)
@@ -70,7 +68,6 @@ func (t *Tour) Walk(ctx context.Context) error {
 			}
 		}
 	}
-	t.line("")
 	t.say("That was the tour. The words of it are in docs/concepts.md, the bank that it used in examples/bank, and `evento --help` has the rest.")
 	return nil
 }
@@ -115,12 +112,12 @@ func (t *Tour) say(text string) {
 		line, length = append(line, word), length+len(word)+1
 	}
 	t.line(strings.Join(line, " "))
+	t.line("")
 }
 
 // evento shows a command line, runs it, and shows what it says, which must have
 // the words, in this order. It returns the output.
 func (t *Tour) evento(ctx context.Context, args []string, words ...string) (string, error) {
-	t.line("")
 	t.line(t.paint(blue, "  $ evento "+shellWords(args)))
 	code, output := t.Run(ctx, args...)
 	t.quote(output)
