@@ -104,6 +104,9 @@ func (r *Registry) take(record kafka.Record) bool {
 	if key == kafka.InstallationKey || record.Value == nil {
 		return false
 	}
+	if _, ok := kafka.ParseDispatcherKey(record.Key); ok {
+		return false // of those who dispatch
+	}
 	registered, err := avro.DecodeRegistered(key, record.Value)
 	if err == nil {
 		err = r.catalogue.Add(registered)

@@ -10,6 +10,8 @@
 //   - topics.go, admin.go, admin_installation.go: the topics of an installation, how
 //     they are made, and what start-up refuses about existing ones.
 //   - producer.go: plain (idempotent, not transactional) writing.
+//   - consumer.go: plain consuming in a group, for work that may be done twice.
+//   - admin_dispatchers.go: where dispatchers start, kept in the schemas topic.
 //   - reader.go, points.go, follow.go: reading a stretch, single offsets, and a
 //     compacted topic from its beginning and on.
 //   - history.go: one aggregate's records, found through the links that each

@@ -215,3 +215,14 @@ func passing(err error) bool {
 	// somebody else's transaction does.
 	return ke.Retriable || errors.Is(err, kerr.ConcurrentTransactions) || errors.Is(err, kerr.UnstableOffsetCommit)
 }
+
+// OffsetAt returns the offset of the first record of a partition whose time is
+// not before at; when there is none, the last stable offset: what an open
+// transaction has written comes after it.
+func (t *Takeover) OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (int64, error) {
+	offset, err := t.listOffset(ctx, topic, partition, at.UnixMilli(), readUncommitted)
+	if err != nil || offset >= 0 {
+		return offset, err
+	}
+	return t.listOffset(ctx, topic, partition, -1, readCommitted)
+}

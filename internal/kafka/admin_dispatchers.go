@@ -1,0 +1,109 @@
+package kafka
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// dispatcherPrefix begins the keys of dispatchers' records in [Topics.Schemas].
+// The keys of schemas hold a ':' and these do not.
+const dispatcherPrefix = "dispatcher/"
+
+// DispatcherKey returns the key of a dispatcher's record, by its Trigger's namespace/name.
+func DispatcherKey(name string) string { return dispatcherPrefix + name }
+
+// ParseDispatcherKey says whether a record of the schemas topic is about a
+// dispatcher, and about which.
+func ParseDispatcherKey(key []byte) (name string, ok bool) {
+	return strings.CutPrefix(string(key), dispatcherPrefix)
+}
+
+// DispatcherStart is where a dispatcher begins to read: fixed when it is created,
+// and anew by each rewind. It stands in the schemas topic and never expires, as
+// positions do.
+type DispatcherStart struct {
+	Epoch uint64 `json:"epoch"` // how often it was sent back
+
+	// Offsets are the first ones to read, by events topic and partition. A topic
+	// that is not named is read from its beginning: it was made later.
+	Offsets map[string][]int64 `json:"offsets,omitempty"`
+
+	// Decisions are offsets of the dispatched topic, by partition: no decision of
+	// this epoch stands before them.
+	Decisions []int64 `json:"decisions"`
+
+	Time time.Time `json:"time"` // when it was decided
+}
+
+// ParseDispatcherStart reads the value of a dispatcher's record.
+func ParseDispatcherStart(value []byte) (DispatcherStart, error) {
+	var s DispatcherStart
+	if err := json.Unmarshal(value, &s); err != nil {
+		return s, fmt.Errorf("record of a dispatcher: %w", err)
+	}
+	return s, nil
+}
+
+// Of returns the first offset to read in a partition, -1 for the beginning.
+func (s *DispatcherStart) Of(topic string, partition int32) int64 {
+	offsets, ok := s.Offsets[topic]
+	if !ok || int(partition) >= len(offsets) {
+		return -1
+	}
+	return offsets[partition]
+}
+
+// DispatcherStarts decides where dispatchers begin, for all gateways together.
+type DispatcherStarts struct {
+	topics Topics
+	reader *Reader
+	writer *Exclusive
+}
+
+// NewDispatcherStarts makes DispatcherStarts; writer is theirs alone.
+func NewDispatcherStarts(topics Topics, reader *Reader, writer *Exclusive) *DispatcherStarts {
+	return &DispatcherStarts{topics: topics, reader: reader, writer: writer}
+}
+
+// Change reads the record of a dispatcher, lets decide make the next one of it,
+// and writes that; no other gateway writes one in between. decide gets nil when
+// there is none, and returns nil to leave it as it is; it may be called again. It
+// returns the record that is there in the end.
+func (d *DispatcherStarts) Change(ctx context.Context, name string, decide func(context.Context, *DispatcherStart) (*DispatcherStart, error)) (DispatcherStart, error) {
+	var last DispatcherStart
+	err := d.writer.Do(ctx, func(ctx context.Context) ([]Record, error) {
+		var there *DispatcherStart
+		low, _, high, err := d.reader.Watermarks(ctx, d.topics.Schemas(), 0)
+		if err != nil {
+			return nil, err
+		}
+		err = d.reader.Scan(ctx, d.topics.Schemas(), 0, low, high, ReadCommitted, func(r Record) error {
+			if string(r.Key) != DispatcherKey(name) || r.Value == nil {
+				return nil
+			}
+			s, err := ParseDispatcherStart(r.Value)
+			there = &s
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		next, err := decide(ctx, there)
+		switch {
+		case err != nil:
+			return nil, err
+		case next == nil && there == nil:
+			return nil, fmt.Errorf("dispatcher %q has no start", name)
+		case next == nil:
+			last = *there
+			return nil, nil
+		}
+		last = *next
+		value, err := json.Marshal(next)
+		return []Record{{Topic: d.topics.Schemas(), Key: []byte(DispatcherKey(name)), Value: value}}, err
+	})
+	return last, err
+}

@@ -1,0 +1,232 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/evento-oss/evento/internal/position"
+)
+
+// ConsumerConfig says what a [Consumer] reads.
+type ConsumerConfig struct {
+	Settings Settings
+	Group    string // group id
+	Topic    string
+
+	// Outstanding is how many records may be unfinished before reading pauses;
+	// 10,000 when zero.
+	Outstanding int
+
+	Log *slog.Logger
+}
+
+// Consumer gives the committed records of a topic to the members of a group,
+// each record at least once: the position of a partition is its lowest unfinished
+// record, and a missing position is the beginning. It is for work that does no
+// harm when it is done twice: nothing fences an old owner.
+type Consumer struct {
+	cfg    ConsumerConfig
+	client *ck.Consumer
+	logs   sync.WaitGroup
+
+	mu          sync.Mutex // guards what follows
+	parts       map[int32]*consumed
+	outstanding int
+}
+
+// consumed is a partition in one assignment.
+type consumed struct {
+	offsets   *position.Offsets // nil before the first record
+	committed int64             // what was committed last; -1 for nothing
+}
+
+// commitEvery is how often positions are committed. A crash repeats what was
+// finished since.
+const commitEvery = 500 * time.Millisecond
+
+// NewConsumer makes a consumer. It joins the group in [Consumer.Run].
+func NewConsumer(c ConsumerConfig) (*Consumer, error) {
+	if c.Outstanding <= 0 {
+		c.Outstanding = 10_000
+	}
+	config, err := c.Settings.Confluent(Consumers, ck.ConfigMap{
+		"group.id":                      c.Group,
+		"isolation.level":               string(ReadCommitted),
+		"enable.auto.commit":            false,
+		"enable.auto.offset.store":      false,
+		"auto.offset.reset":             "earliest",
+		"check.crcs":                    true,
+		"fetch.min.bytes":               1,
+		"fetch.wait.max.ms":             100,
+		"queued.min.messages":           10_000,
+		"fetch.queue.backoff.ms":        5,
+		"fetch.error.backoff.ms":        100,
+		"allow.auto.create.topics":      false,
+		"go.logs.channel.enable":        true,
+		"coordinator.query.interval.ms": 1000,
+	})
+	if err != nil {
+		return nil, err
+	}
+	client, err := ck.NewConsumer(config)
+	if err != nil {
+		return nil, fmt.Errorf("%w: consumer of %s: %w", ErrSettings, c.Topic, err)
+	}
+	x := &Consumer{cfg: c, client: client, parts: map[int32]*consumed{}}
+	x.logs.Go(func() { forwardLogs(client.Logs(), c.Log) })
+	return x, nil
+}
+
+// Run reads until ctx ends, waits a little for what is unfinished, commits, and
+// leaves the group. do gets each record
+// and a function to be called once when the record is finished, from any
+// goroutine; records of a partition come in order. do must not block for long.
+func (x *Consumer) Run(ctx context.Context, do func(r Record, finished func())) error {
+	defer func() {
+		if err := x.client.Close(); err != nil { // revokes first
+			x.cfg.Log.Warn("close a kafka consumer", "group", x.cfg.Group, "err", err)
+		}
+		x.logs.Wait()
+	}()
+	if err := x.client.Subscribe(x.cfg.Topic, x.rebalanced); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", x.cfg.Topic, err)
+	}
+	paused := false
+	for next := time.Now().Add(commitEvery); ctx.Err() == nil; {
+		switch e := x.client.Poll(int(pollWait.Milliseconds())).(type) {
+		case *ck.Message:
+			if err := e.TopicPartition.Error; err != nil {
+				x.cfg.Log.Warn("kafka consumer", "group", x.cfg.Group, "err", err)
+				break
+			}
+			do(recordOf(e), x.begin(e.TopicPartition.Partition, int64(e.TopicPartition.Offset)))
+		case ck.Error:
+			if e.IsFatal() {
+				return fmt.Errorf("consumer group %s: %w", x.cfg.Group, e)
+			}
+			x.cfg.Log.Warn("kafka consumer", "group", x.cfg.Group, "err", e)
+		}
+		if now := time.Now(); now.After(next) {
+			next = now.Add(commitEvery)
+			x.commit(nil)
+		}
+		paused = x.pressure(paused)
+	}
+	for end := time.Now().Add(consumerStop); time.Now().Before(end) && x.unfinished() > 0; {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return nil
+}
+
+// consumerStop is how long one that stops waits for what is unfinished; the rest is
+// done again by whoever goes on.
+const consumerStop = 5 * time.Second
+
+func (x *Consumer) unfinished() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.outstanding
+}
+
+// begin notes that a record is under way, and returns what ends it.
+func (x *Consumer) begin(partition int32, offset int64) func() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.parts[partition]
+	if p == nil { // of an assignment that has ended
+		return func() {}
+	}
+	if p.offsets == nil {
+		p.offsets = position.NewOffsets(position.Position{Offset: offset})
+	}
+	p.offsets.See(offset)
+	x.outstanding++
+	return sync.OnceFunc(func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.outstanding--
+		p.offsets.Finish(offset)
+	})
+}
+
+// pressure pauses reading while too much is unfinished.
+func (x *Consumer) pressure(paused bool) bool {
+	n := x.unfinished()
+	full := n >= x.cfg.Outstanding || paused && n >= x.cfg.Outstanding/2
+	if full == paused {
+		return paused
+	}
+	assigned, err := x.client.Assignment()
+	if err == nil && full {
+		err = x.client.Pause(assigned)
+	} else if err == nil {
+		err = x.client.Resume(assigned)
+	}
+	if err != nil {
+		x.cfg.Log.Warn("kafka consumer cannot pause or resume", "group", x.cfg.Group, "err", err)
+		return paused
+	}
+	return full
+}
+
+// rebalanced is called by Poll and Close.
+func (x *Consumer) rebalanced(_ *ck.Consumer, e ck.Event) error {
+	switch e := e.(type) {
+	case ck.AssignedPartitions:
+		x.mu.Lock()
+		for _, p := range e.Partitions {
+			x.parts[p.Partition] = &consumed{committed: -1}
+		}
+		x.mu.Unlock()
+	case ck.RevokedPartitions:
+		if !x.client.AssignmentLost() {
+			x.commit(e.Partitions)
+		}
+		x.mu.Lock()
+		for _, p := range e.Partitions {
+			delete(x.parts, p.Partition)
+		}
+		x.mu.Unlock()
+	}
+	return nil // the library assigns and unassigns by itself
+}
+
+// commit commits the positions that have moved: of these partitions, or of all.
+func (x *Consumer) commit(only []ck.TopicPartition) {
+	of := func(partition int32) bool {
+		for _, p := range only {
+			if p.Partition == partition {
+				return true
+			}
+		}
+		return only == nil
+	}
+	var moved []ck.TopicPartition
+	x.mu.Lock()
+	for n, p := range x.parts {
+		if p.offsets != nil && p.offsets.Low() > p.committed && of(n) {
+			moved = append(moved, ck.TopicPartition{Topic: &x.cfg.Topic, Partition: n, Offset: ck.Offset(p.offsets.Low())})
+		}
+	}
+	x.mu.Unlock()
+	if len(moved) == 0 {
+		return
+	}
+	done, err := x.client.CommitOffsets(moved)
+	if err != nil {
+		x.cfg.Log.Warn("positions not committed; what they are about is done once more", "group", x.cfg.Group, "err", err)
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, d := range done {
+		if p := x.parts[d.Partition]; p != nil && d.Error == nil {
+			p.committed = max(p.committed, int64(d.Offset))
+		}
+	}
+}
