@@ -20,6 +20,11 @@ type question struct {
 	messages  []*runtime.Message
 }
 
+// folds says whether a question is answered with a state.
+func (q *question) folds() bool {
+	return q.kind != runtime.KindHandle && q.kind != runtime.KindDispatch
+}
+
 // answered is an answer with the build of the function that gave it.
 type answered struct {
 	result runtime.Result
@@ -58,11 +63,11 @@ func (f *Functions) ask(ctx context.Context, t *FunctionTarget, q *question) (an
 		if err != nil {
 			return answered{}, f.trouble(t, l, q, err)
 		}
-		result, err := l.call(ctx, build, t.Timeout, item)
+		result, err := l.call(ctx, build, t.Timeout, q.aggregate, item)
 		var changed *runtime.DescriptionChanged
 		if err == nil {
 			l.remember(build)
-			if q.kind != runtime.KindHandle {
+			if q.folds() {
 				f.metFold(q.typeName)
 			}
 			return answered{result, build}, nil
@@ -106,7 +111,7 @@ func (f *Functions) buildFor(ctx context.Context, t *FunctionTarget, l *function
 
 // admit says whether a question may be put to this build.
 func (f *Functions) admit(q *question, t *FunctionTarget, build *runtime.Description) error {
-	if q.kind == runtime.KindHandle {
+	if !q.folds() {
 		return nil // it makes no state
 	}
 	return f.admitFold(q.typeName, t.URL, build)
@@ -191,6 +196,9 @@ func (l *functionLine) remember(build *runtime.Description) {
 // encode writes a question in the schemas of a build.
 func (f *Functions) encode(q *question, build *runtime.Description) (runtime.Invocation, error) {
 	item := runtime.Invocation{Kind: q.kind, Aggregate: q.aggregate, Version: q.state.Version}
+	if q.kind == runtime.KindDispatch {
+		item.Aggregate = "" // a dispatcher is bound to none
+	}
 	if q.state.Schema != "" {
 		schema, data, err := f.transcode(q.state.Schema, q.state.Data, build)
 		if err != nil {

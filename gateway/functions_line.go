@@ -58,9 +58,10 @@ type functionCall struct {
 	built   runtime.Fingerprint
 	timeout time.Duration
 	item    runtime.Invocation
-	offer   []byte // hash that is sent in place of the item's state; nil: the state is
-	size    int    // bytes, about, with the state: the answer has one as large
-	split   bool   // it travels alone: it was in a request that failed as a whole, or that takes long
+	about   runtime.AggregateID // whose call it is; of a dispatcher's the event's, which item does not say
+	offer   []byte              // hash that is sent in place of the item's state; nil: the state is
+	size    int                 // bytes, about, with the state: the answer has one as large
+	split   bool                // it travels alone: it was in a request that failed as a whole, or that takes long
 	batch   *functionBatch
 	asker   *functionAsker
 }
@@ -112,9 +113,9 @@ func newFunctionLine(f *Functions, url string, caller FunctionCaller) *functionL
 }
 
 // call sends one invocation, encoded for a build, and waits for its answer.
-func (l *functionLine) call(ctx context.Context, build *runtime.Description, timeout time.Duration, item runtime.Invocation) (runtime.Result, error) {
+func (l *functionLine) call(ctx context.Context, build *runtime.Description, timeout time.Duration, about runtime.AggregateID, item runtime.Invocation) (runtime.Result, error) {
 	c := &functionCall{
-		ctx: ctx, built: build.Hash, timeout: timeout, item: item, size: invocationSize(&item),
+		ctx: ctx, built: build.Hash, timeout: timeout, item: item, about: about, size: invocationSize(&item),
 		offer: l.offerOf(build, &item), asker: &functionAsker{done: make(chan functionAnswer, 1)},
 	}
 	l.mu.Lock()
@@ -204,7 +205,7 @@ func (l *functionLine) take() *functionBatch {
 		if c.ctx.Err() != nil || c.asker.answered {
 			continue // nobody waits for it
 		}
-		suspect := l.suspects[c.item.Aggregate] > 0
+		suspect := l.suspects[c.about] > 0
 		lone := c.split || suspect
 		fits := !suspect || l.suspect < max(1, limits.Slow/2)
 		if len(b.calls) > 0 {
@@ -331,7 +332,7 @@ func (l *functionLine) deliver(b *functionBatch, results []runtime.Result) {
 			continue
 		}
 		if r.Failure == nil || r.Failure.Code != runtime.FailureDeadline {
-			delete(l.suspects, c.item.Aggregate)
+			delete(l.suspects, c.about)
 		}
 		c.answer(functionAnswer{result: *r})
 	}
@@ -388,7 +389,7 @@ func (l *functionLine) fail(ctx context.Context, b *functionBatch, err error) {
 		return
 	case lost:
 		// Too late, or the connection broke. Perhaps this aggregate's fault alone.
-		culprit := b.calls[0].item.Aggregate
+		culprit := b.calls[0].about
 		l.suspectMissed(culprit)
 		l.breaker.failed(l.f.now(), string(culprit))
 	case failure != nil && failure.Kind == runtime.CallFailed:

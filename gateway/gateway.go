@@ -38,6 +38,10 @@ type Config struct {
 	// Routes makes what says which function gets what; it is told the known command types.
 	Routes func(CommandTypes) Routes
 
+	// Dispatch makes what gives events to dispatchers, of the Routes that are in
+	// use; nil: none are given any.
+	Dispatch func(Routes, DispatchParts) (Dispatching, error)
+
 	FunctionLimits FunctionLimits
 	FunctionKeys   []runtime.Key // sign the calls to functions: the first one; none: they are not signed
 
@@ -69,8 +73,8 @@ type CommandTypes interface {
 // It starts in this order, each step needing the ones before: listeners (so
 // that a port in use is the first error), Kafka's clients and topics, schemas,
 // Triggers, the engine, the HTTP face. It stops in the reverse one: the HTTP
-// face lets its clients go while the engine still brings outcomes, the engine
-// gives up its partitions, snapshots are flushed, the clients are closed.
+// face lets its clients go while the engine still brings outcomes, dispatchers'
+// calls come to their end, the engine gives up its partitions, snapshots are flushed, the clients are closed.
 func Run(ctx context.Context, c Config) (err error) {
 	listeners, err := ListenHTTP(ctx, c.HTTP)
 	if err != nil {
@@ -133,6 +137,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	served = true
 	httpDone := make(chan error, 1)
 	go func() { httpDone <- g.http.Run(serveCtx, listeners) }()
+	stopDispatching := g.runDispatching(ctx, failed)
 	go g.announce(serveCtx)
 
 	engineEnded := false
@@ -147,7 +152,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		err = errors.New("the HTTP face ended")
 	}
 	stopServing()
-	err = errors.Join(err, <-httpDone)
+	err = errors.Join(err, <-httpDone, stopDispatching())
 	stopEngine()
 	if !engineEnded {
 		err = errors.Join(err, <-engineDone)
@@ -188,6 +193,8 @@ type gateway struct {
 	engine    *Engine
 	streams   *Streams
 	http      *HTTPServer
+
+	dispatching Dispatching // nil when there is none
 }
 
 // openKafka makes the clients, and the topics or the certainty that they are right.
@@ -351,9 +358,12 @@ func (g *gateway) build() (err error) {
 	g.streams = NewStreams(StreamsConfig{
 		Topics: g.Topics, Partitions: g.installation.Partitions, Reader: g.queries, Aggregates: g.catalogue.Aggregates, Log: g.Log,
 	})
+	if err := g.openDispatching(); err != nil {
+		return err
+	}
 	g.http, err = NewHTTPServer(g.HTTP, HTTPNeeds{
 		Appender: g.engine, Reader: g.engine, Schemas: CatalogueSchemas{g.catalogue}, Readiness: g.engine, Waiters: waiters,
-		Metrics: metrics, Gatherer: g.registerer, Log: g.Log, Registrar: g.registry, Triggers: g.routes,
+		Metrics: metrics, Gatherer: g.registerer, Log: g.Log, Registrar: g.registry, Triggers: g.routes, Dispatching: g.dispatching, Topics: g.Topics,
 		Causes: NewCauses(CausesConfig{
 			Topics: g.Topics, Partitions: g.installation.Partitions, Reader: g.queries,
 			Known: g.known, Hash: g.catalogue.CanonicalHash, Log: g.Log,

@@ -160,16 +160,17 @@ type Outcome struct {
 type ParkedFilter struct {
 	Aggregate runtime.AggregateID
 	Status    OutcomeStatus        // retrying, held or parked
-	At        *runtime.Coordinates // Partition and Offset in the commands topic; Topic is not looked at
+	At        *runtime.Coordinates // of a command, whose Topic is not looked at, or of an event
 	Limit     int                  // at most so many; 0 means all
 }
 
-// ParkedCommand is a command that was set aside or parked.
+// ParkedCommand is a command that was set aside or parked, or an event that a
+// dispatcher has parked.
 type ParkedCommand struct {
-	At        runtime.Coordinates // of the command in the commands topic
+	At        runtime.Coordinates // of the command in the commands topic, or of the event
 	Aggregate runtime.AggregateID
 	Entity    runtime.Entity
-	Command   string // id
+	Command   string // id; "" for an event
 	Source    string
 	Type      runtime.TypeName
 	Status    OutcomeStatus
@@ -180,6 +181,10 @@ type ParkedCommand struct {
 	Since     time.Time           // of the command itself
 	Misplaced bool                // stands in another partition than its aggregate's: it is forwarded, and takes no orders here
 	Outcome   runtime.Coordinates // parked: of its CommandParked
+
+	// Of an event that a dispatcher has parked.
+	Event      string // id
+	Dispatcher string // namespace/name of its Trigger
 }
 
 // Readiness tells the truth about whether this gateway can do its work.
@@ -253,6 +258,16 @@ type TriggerInfo struct {
 	Source     string            `json:"source,omitempty"` // file or cluster that declares it
 	Delivery   map[string]string `json:"delivery,omitempty"`
 	Error      string            `json:"error,omitempty"` // why it does not route
+	Dispatch   *DispatchStatus   `json:"dispatch,omitempty"`
+}
+
+// DispatchStatus is how far a dispatcher is in the partitions that this gateway
+// holds for it.
+type DispatchStatus struct {
+	Epoch      uint64 `json:"epoch"`      // how often it was sent back
+	Partitions int    `json:"partitions"` // how many are held here
+	Lag        int64  `json:"lag"`        // records that are not finished, some seconds ago
+	Parked     int    `json:"parked"`     // events parked or set aside
 }
 
 // TriggerLister lists what routes where.

@@ -42,7 +42,7 @@ func httpRoutes() []httpRoute {
 		{method: "POST", path: "/v1/parked/{partition}/{offset}/drop", admin: true, handle: (*HTTPServer).postParkedDrop},
 		{method: "POST", path: "/v1/parked/{partition}/{offset}/reissue", admin: true, handle: (*HTTPServer).postParkedReissue},
 
-		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/retry", admin: true, handle: (*HTTPServer).postParkedRetry},
+		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/retry", admin: true, params: []string{"dispatcher"}, handle: (*HTTPServer).postParkedRetry},
 		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/drop", admin: true, handle: (*HTTPServer).postParkedDrop},
 		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/reissue", admin: true, handle: (*HTTPServer).postParkedReissue},
 
@@ -51,6 +51,7 @@ func httpRoutes() []httpRoute {
 		{method: "GET", path: "/v1/schemas/{name}", handle: (*HTTPServer).getSchema},
 		{method: "GET", path: "/v1/schemas/{name}/{fingerprint}", handle: (*HTTPServer).getSchema},
 		{method: "GET", path: "/v1/triggers", admin: true, handle: (*HTTPServer).getTriggers},
+		{method: "POST", path: "/v1/triggers/{namespace}/{name}/replay", admin: true, handle: (*HTTPServer).postReplay},
 
 		{method: "GET", path: "/healthz", open: true, handle: (*HTTPServer).getHealth},
 		{method: "GET", path: "/readyz", open: true, handle: (*HTTPServer).getReady},

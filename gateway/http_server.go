@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -33,6 +34,9 @@ type HTTPNeeds struct {
 	Triggers  TriggerLister
 	Causes    *Causes
 	Streams   *Streams
+
+	Dispatching Dispatching  // may be nil: nothing is dispatched
+	Topics      kafka.Topics // tells coordinates of events from those of commands
 }
 
 // HTTPServer is the HTTP face of a gateway: intake, queries and operation on

@@ -15,20 +15,21 @@ import (
 	"github.com/evento-oss/evento/runtime"
 )
 
-// Which commands wait is known to the gateway that owns their partition alone,
-// so each is asked for its own and the lists are put together.
+// Which commands wait is known to the gateway that owns their partition alone, and
+// which events a dispatcher has parked to the one that holds theirs for it, so each
+// is asked for its own and the lists are put together.
 
 const parkedInternalPath = "/internal/v1/parked"
 
-// parkedEverywhere lists the waiting commands of all gateways, in the order of
-// their coordinates. A list without one gateway's would look complete, so it is
+// parkedEverywhere lists the waiting commands and parked events of all gateways, in
+// the order of their coordinates. A list without one gateway's would look complete, so it is
 // an error when one does not answer.
 func (s *HTTPServer) parkedEverywhere(ctx context.Context, f ParkedFilter) ([]ParkedCommand, error) {
-	list, err := s.need.Reader.Parked(ctx, f)
+	list, err := s.parkedHere(ctx, f)
 	if err != nil {
 		return nil, s.readProblem(err, nil)
 	}
-	others, err := s.need.Reader.Others(ctx)
+	others, err := s.others(ctx)
 	if err != nil {
 		return nil, s.ownerProblem(err)
 	}
@@ -51,7 +52,7 @@ func (s *HTTPServer) parkedEverywhere(ctx context.Context, f ParkedFilter) ([]Pa
 		return nil, fail(problemOwnerUnreachable, "a gateway does not answer for its partitions; ask again").because(errors.Join(errs...)).after(time.Second)
 	}
 	slices.SortFunc(list, func(a, b ParkedCommand) int {
-		return cmp.Or(cmp.Compare(a.At.Partition, b.At.Partition), cmp.Compare(a.At.Offset, b.At.Offset))
+		return cmp.Or(cmp.Compare(a.At.Topic, b.At.Topic), cmp.Compare(a.At.Partition, b.At.Partition), cmp.Compare(a.At.Offset, b.At.Offset), cmp.Compare(a.Dispatcher, b.Dispatcher))
 	})
 	if f.Limit > 0 && len(list) > f.Limit {
 		list = list[:f.Limit]
@@ -69,6 +70,7 @@ func (s *HTTPServer) parkedAt(ctx context.Context, address string, f ParkedFilte
 		query.Set("status", string(f.Status))
 	}
 	if f.At != nil {
+		query.Set("topic", f.At.Topic)
 		query.Set("partition", strconv.FormatInt(int64(f.At.Partition), 10))
 		query.Set("offset", strconv.FormatInt(f.At.Offset, 10))
 	}
@@ -92,9 +94,9 @@ func (s *HTTPServer) getParkedHere(w http.ResponseWriter, r *http.Request, _ *Au
 		if err := errors.Join(err1, err2); err != nil {
 			return fail(problemParameter, "partition and offset are numbers").because(err)
 		}
-		f.At = &runtime.Coordinates{Partition: int32(partition), Offset: offset}
+		f.At = &runtime.Coordinates{Topic: query.Get("topic"), Partition: int32(partition), Offset: offset}
 	}
-	list, err := s.need.Reader.Parked(r.Context(), f)
+	list, err := s.parkedHere(r.Context(), f)
 	if err != nil {
 		return s.readProblem(err, nil)
 	}

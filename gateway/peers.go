@@ -18,9 +18,18 @@ const (
 
 // askPeer asks another gateway's internal listener and reads its JSON answer.
 func (s *HTTPServer) askPeer(ctx context.Context, address, uri string, answer any) error {
+	return s.callPeer(ctx, http.MethodGet, address, uri, answer)
+}
+
+// tellPeer is askPeer for what changes something there.
+func (s *HTTPServer) tellPeer(ctx context.Context, address, uri string, answer any) error {
+	return s.callPeer(ctx, http.MethodPost, address, uri, answer)
+}
+
+func (s *HTTPServer) callPeer(ctx context.Context, method, address, uri string, answer any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, peerTimeout, fmt.Errorf("no answer within %s", peerTimeout))
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+uri, nil)
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+address+uri, nil)
 	if err != nil {
 		return err
 	}

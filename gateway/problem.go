@@ -44,6 +44,7 @@ var (
 	problemNoParked         = problemKind{"parked-not-found", http.StatusNotFound, "No command is set aside at these coordinates"}
 	problemNoMessage        = problemKind{"message-not-found", http.StatusNotFound, "No committed message stands there"}
 	problemNoCause          = problemKind{"cause-not-found", http.StatusNotFound, "The cause of a message cannot be found"}
+	problemNoTrigger        = problemKind{"trigger-not-found", http.StatusNotFound, "No such Trigger is declared"}
 	problemMethod           = problemKind{"method-not-allowed", http.StatusMethodNotAllowed, "The path does not take this method"}
 	problemNotAcceptable    = problemKind{"not-acceptable", http.StatusNotAcceptable, "The answer has none of the accepted types"}
 	problemPositionGone     = problemKind{"position-gone", http.StatusGone, "The stream cannot go on from Last-Event-ID"}

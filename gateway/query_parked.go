@@ -14,10 +14,12 @@ const parkedMax = 1000
 
 // parkedJSON shows a command that is set aside or parked.
 type parkedJSON struct {
-	Coordinates string   `json:"coordinates"` // of the command in the commands topic
+	Coordinates string   `json:"coordinates"` // of the command, or of the event
 	Entity      string   `json:"entity"`
-	Command     string   `json:"command"`
-	Source      string   `json:"source"`
+	Command     string   `json:"command,omitempty"`
+	Source      string   `json:"source,omitempty"`
+	Event       string   `json:"event,omitempty"`      // id of an event that a dispatcher has parked
+	Dispatcher  string   `json:"dispatcher,omitempty"` // that dispatcher
 	Type        string   `json:"type"`
 	Status      string   `json:"status"`
 	Attempts    int      `json:"attempts"`
@@ -55,7 +57,7 @@ func (s *HTTPServer) getParked(w http.ResponseWriter, r *http.Request, _ *AuthPr
 	list := make([]parkedJSON, len(found))
 	for i, c := range found {
 		list[i] = parkedJSON{
-			Coordinates: c.At.String(), Entity: string(c.Entity), Command: c.Command, Source: c.Source, Type: string(c.Type),
+			Coordinates: c.At.String(), Entity: string(c.Entity), Command: c.Command, Source: c.Source, Event: c.Event, Dispatcher: c.Dispatcher, Type: string(c.Type),
 			Status: string(c.Status), Attempts: c.Attempts, NextTry: timeJSON{c.NextTry}, Reason: c.Reason, Function: c.Function, Since: timeJSON{c.Since},
 		}
 		if c.Status == OutcomeParked {
@@ -68,6 +70,16 @@ func (s *HTTPServer) getParked(w http.ResponseWriter, r *http.Request, _ *AuthPr
 func (s *HTTPServer) postParkedRetry(w http.ResponseWriter, r *http.Request, p *AuthPrincipal) error {
 	if err := s.emptyBody(w, r, "a retry"); err != nil {
 		return err
+	}
+	at, err := parkedPath(r)
+	if err != nil {
+		return err
+	}
+	if _, events := s.need.Topics.IsEvents(at.Topic); events {
+		return s.retryEvent(w, r, at)
+	}
+	if r.URL.Query().Has("dispatcher") {
+		return fail(problemParameter, "a dispatcher parks events, and %s holds none", at.Topic).field("dispatcher")
 	}
 	return s.orderParked(w, r, p, runtime.TypeRetryNow, map[string]any{})
 }
@@ -143,6 +155,9 @@ func (s *HTTPServer) findParked(r *http.Request) (*ParkedCommand, error) {
 	found, err := s.parkedEverywhere(r.Context(), ParkedFilter{At: &at, Limit: 1})
 	if err != nil {
 		return nil, err
+	}
+	if len(found) > 0 && found[0].Dispatcher != "" {
+		return nil, fail(problemNoParked, "at %s stands an event that a dispatcher has parked; it can be asked about again, and nothing else", at)
 	}
 	if len(found) == 0 || at.Topic != "" && at.Topic != found[0].At.Topic {
 		return nil, fail(problemNoParked, "no command is set aside or parked at partition %d, offset %d; GET /v1/parked lists those that are", at.Partition, at.Offset)

@@ -137,5 +137,12 @@ func (s *HTTPServer) getTriggers(w http.ResponseWriter, r *http.Request, _ *Auth
 	if triggers == nil {
 		triggers = []TriggerInfo{}
 	}
+	if s.need.Dispatching != nil {
+		for i := range triggers {
+			if status, ok := s.need.Dispatching.Status(triggers[i].Name); ok {
+				triggers[i].Dispatch = &status
+			}
+		}
+	}
 	return writeJSON(w, http.StatusOK, map[string]any{"triggers": triggers})
 }
