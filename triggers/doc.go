@@ -20,6 +20,8 @@
 // without locks. A reload that has a problem anywhere is refused whole: the old
 // snapshot stays, the problem is logged and shown by [Router.Status].
 //
+// Package dispatch gives events to dispatchers.
+//
 // # Where the meaning is narrower than Knative's
 //
 // Knative's two data planes disagree about filters that say nothing (an empty

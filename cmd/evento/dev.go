@@ -95,7 +95,8 @@ func runDevGateway(ctx context.Context, c dev.GatewayConfig, settings kafka.Sett
 			c.Functions.Follow(routes.Load)
 			return routes
 		},
-		Log: c.Logger, Ready: c.Ready,
+		Dispatch: dispatchWith,
+		Log:      c.Logger, Ready: c.Ready,
 	})
 }
 

@@ -143,7 +143,7 @@ func (f *gatewayFlags) config(log *slog.Logger) (gateway.Config, error) {
 	if f.stack != "" {
 		sources = append(sources, stackSource(f.stack, f.urls, log))
 	}
-	c.Routes = routesFrom(sources, log)
+	c.Routes, c.Dispatch = routesFrom(sources, log), dispatchWith
 	note(c.HTTP.Check())
 	return c, errors.Join(errs...)
 }

@@ -19,7 +19,7 @@ type (
 		Parked []parkedItem `json:"parked"`
 	}
 	parkedItem struct {
-		Coordinates string    `json:"coordinates"` // of the command in the commands topic
+		Coordinates string    `json:"coordinates"` // of the command, or of the event
 		Entity      string    `json:"entity"`
 		Command     string    `json:"command"`
 		Type        string    `json:"type"`
@@ -34,14 +34,17 @@ type (
 func parkedCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "parked",
-		Short: "List, retry, drop or re-issue commands that do not succeed",
+		Short: "List, retry, drop or re-issue commands that do not succeed, and retry events that dispatchers parked",
 		Long: `A command whose function fails is tried again and again, with growing waits;
 its aggregate waits with it, all others go on. Such a command is:
 
   retrying   tried again soon
   held       its attempts are used up; tried on at the longest wait
   parked     given up: its outcome is evento.CommandParked; its aggregate goes on.
-             It is listed until you re-issue or drop it`,
+             It is listed until you re-issue or drop it
+
+An event that a dispatcher failed on is parked for that dispatcher, listed with it,
+and can be retried by the event's coordinates.`,
 		Example: `  evento parked list
   evento parked retry kf-evento-commands/3/1042
   evento parked drop kf-evento-commands/3/1042 --reason "the ATM is gone"

@@ -1,0 +1,313 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evento-oss/evento/internal/avro"
+	"github.com/evento-oss/evento/internal/kafka"
+	"github.com/evento-oss/evento/internal/kafkatest"
+	"github.com/evento-oss/evento/runtime"
+)
+
+func (g *gateway) awaitParked(n int) []Parked {
+	g.w.t.Helper()
+	var list []Parked
+	kafkatest.Wait(g.w.t, patience, func() error {
+		if list = g.Parked(); len(list) != n {
+			return fmt.Errorf("%d events are parked, want %d", len(list), n)
+		}
+		return nil
+	})
+	return list
+}
+
+// A poisoned event uses its attempts up and is parked. Others go on, of the same
+// aggregate too; an operator may have it asked about again, also after a restart.
+func TestPoisonedEventIsParked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	w.answer(func(event *runtime.Message) Answer {
+		if strings.HasPrefix(w.name(event.ID), "bad") {
+			return Answer{Trouble: &Trouble{Failed: true, Reason: "it panicked"}}
+		}
+		return w.transfer(event)
+	})
+	_, at := w.record("checking:1", "bad1")
+	w.record("checking:2", "bad2")
+	w.record("checking:1", "good1")
+	w.record("checking:2", "good2")
+	w.await(1, "good1", "good2")
+	list := g.awaitParked(2)
+	if p := list[0]; p.Dispatcher != name || p.Attempts != 3 || p.Reason != "it panicked" || p.Message == nil {
+		t.Errorf("parked: %+v", p)
+	}
+	if n := w.calls("bad1"); n != 3 {
+		t.Errorf("it was asked about %d times, want 1 and 2 retries", n)
+	}
+	g.stop()
+
+	g = w.start("").started()
+	g.awaitParked(2)
+	if n := w.calls("bad1"); n != 3 {
+		t.Errorf("after a restart it was asked about %d times", n)
+	}
+	if !g.Retry(name, at) { // it fails again
+		t.Fatal("not retried")
+	}
+	kafkatest.Wait(t, patience, func() error {
+		for _, p := range g.Parked() {
+			if p.At == at && p.Attempts == 4 {
+				return nil
+			}
+		}
+		return fmt.Errorf("not tried: %+v", g.Parked())
+	})
+	w.answer(w.transfer)
+	for _, p := range list {
+		if !g.Retry(name, p.At) {
+			t.Fatalf("%s is not retried", p.At)
+		}
+	}
+	w.await(1, "bad1", "bad2")
+	g.awaitParked(0)
+	if g.Retry(name, at) {
+		t.Error("what is decided is retried")
+	}
+	d := w.decisions()["bad1"]
+	if len(d) != 2 || d[0].Status != avro.DispatchParked || d[1].Status != avro.DispatchDecided {
+		t.Errorf("decisions %+v", d)
+	}
+	g.stop()
+	w.start("").started().awaitParked(0)
+}
+
+// A function that is not there costs no attempt.
+func TestUnavailableFunctionIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	w.answer(func(*runtime.Message) Answer {
+		return Answer{Trouble: &Trouble{Wait: 10 * time.Millisecond, Reason: "scaled to zero"}}
+	})
+	w.record("checking:1", "e0")
+	w.record("checking:1", "e1")
+	kafkatest.Wait(t, patience, func() error {
+		if n := w.calls("e0"); n < 10 {
+			return fmt.Errorf("asked %d times", n)
+		}
+		return nil
+	})
+	if w.calls("e1") != 0 {
+		t.Error("the next event of the aggregate went ahead")
+	}
+	if n := len(g.Parked()); n != 0 {
+		t.Errorf("%d events are parked", n)
+	}
+	w.answer(w.transfer)
+	w.oneEach([]string{"e0", "e1"})
+}
+
+// A rewind asks about everything again, under new ids.
+func TestReplayGivesNewIDs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	w.record("checking:1", "old")
+	a := w.start(trigger("latest"))
+	b := w.start("")
+	kafkatest.Wait(t, patience, func() error {
+		if n := a.holds(w.topics.Events("")) + b.holds(w.topics.Events("")); n != partitions {
+			return fmt.Errorf("%d partitions are held", n)
+		}
+		return nil
+	})
+	var events []string
+	for i := range 8 {
+		events = append(events, fmt.Sprintf("e%d", i))
+		w.record(fmt.Sprintf("checking:%d", i), events[i])
+	}
+	w.await(1, events...)
+	epoch, err := a.Replay(w.ctx(), name, time.Time{})
+	if err != nil || epoch != 1 {
+		t.Fatalf("epoch %d, %v", epoch, err)
+	}
+	after := w.await(2, events...)
+	for _, id := range events {
+		if x, y := after[id][0], after[id][1]; x.ID == y.ID || y.Subject == x.Subject {
+			t.Errorf("%s: commands %s and %s", id, x.ID, y.ID)
+		}
+	}
+	w.await(1, "old")
+	if _, err := a.Replay(context.Background(), "bank/none", time.Time{}); err == nil {
+		t.Error("a dispatcher that is not declared was sent back")
+	}
+	// Nothing of it is done once more.
+	a.stop()
+	b.stop()
+	w.start("").started()
+	w.record("checking:1", "last")
+	w.await(1, "last")
+	w.await(2, events...)
+}
+
+// The relay begins again where not all was acknowledged, and a lost position of it
+// is the beginning.
+func TestRelayRestarts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	var events []string
+	for i := range 20 {
+		events = append(events, fmt.Sprintf("e%d", i))
+		w.record(fmt.Sprintf("checking:%d", i), events[i])
+		if i == 10 {
+			g.crash()
+			g = w.start("")
+		}
+	}
+	w.oneEach(events)
+	g.stop()
+	w.deleteGroup(w.topics.Dispatched() + "-relay")
+	w.start("")
+	before := len(w.messages(w.topics.Commands()))
+	kafkatest.Wait(t, patience, func() error {
+		if n := len(w.messages(w.topics.Commands())); n < before+len(events) {
+			return fmt.Errorf("%d commands, want all %d again", n-before, len(events))
+		}
+		return nil
+	})
+	w.oneEach(events) // a repeat is the same command
+}
+
+// Triggers change while the gateway runs.
+func TestTriggersChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	reload := func(text string) {
+		t.Helper()
+		w.must(os.WriteFile(w.file, []byte(text), 0o600))
+		w.must(g.cfg.Router.Load(w.ctx()))
+	}
+	w.record("checking:1", "e0")
+	w.await(1, "e0")
+	reload(strings.Replace(trigger("latest"), "prefix: {type: CheckingAccount.}", "exact: {type: CheckingAccount.Closed}", 1))
+	w.record("checking:1", "e1")
+	w.recordType("checking:1", "e2", "CheckingAccount.Closed")
+	w.await(1, "e2")
+	if w.calls("e1") != 0 {
+		t.Error("the changed filter let it pass")
+	}
+	// A second one begins, the first one stops and keeps its position.
+	reload(strings.Replace(trigger("earliest"), "name: transfers", "name: other", 1))
+	kafkatest.Wait(t, patience, func() error {
+		if runners := g.list(); len(runners) != 1 || runners[0].name != "bank/other" {
+			return fmt.Errorf("%d dispatchers run", len(runners))
+		}
+		return nil
+	})
+	all := w.await(2, "e0", "e2")
+	if a, b := all["e0"][0].Source, all["e0"][1].Source; a == b {
+		t.Errorf("both commands are of %s", a)
+	}
+	w.record("checking:1", "e3")
+	w.await(1, "e3")
+	reload(trigger("latest"))
+	w.await(2, "e3")
+	if w.calls("e0") != 2 || w.calls("e3") != 2 {
+		t.Errorf("e0 was asked about %d times, e3 %d times", w.calls("e0"), w.calls("e3"))
+	}
+}
+
+// What is finished above an event that waits is not asked about again.
+func TestFinishedAboveTheOneThatWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	w.answer(func(event *runtime.Message) Answer {
+		if w.name(event.ID) == "stuck" {
+			return Answer{Trouble: &Trouble{Wait: 20 * time.Millisecond, Reason: "away"}}
+		}
+		return w.transfer(event)
+	})
+	_, at := w.record("checking:0", "stuck")
+	var events []string
+	for i := 0; len(events) < 6; i++ { // other aggregates of the same partition
+		account := fmt.Sprintf("checking:other%d", i)
+		if kafka.Partition(account, partitions) == at.Partition {
+			events = append(events, fmt.Sprintf("e%d", len(events)))
+			w.record(account, events[len(events)-1])
+		}
+	}
+	w.await(1, events...)
+	g.crash()
+	w.start("").started()
+	w.answer(w.transfer)
+	w.oneEach(append(events, "stuck"))
+	w.asksEachOnce(6)
+}
+
+// More events wait than the position's metadata has room for: they are set aside,
+// and found again by the next owner.
+func TestManyThatWaitAreSetAside(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	w.answer(func(event *runtime.Message) Answer {
+		if strings.HasPrefix(w.name(event.ID), "stuck") {
+			return Answer{Trouble: &Trouble{Wait: time.Second, Reason: "away"}}
+		}
+		return w.transfer(event)
+	})
+	var quick, stuck []string
+	for i := 0; len(stuck) < 1300; i++ {
+		account := fmt.Sprintf("checking:n%d", i)
+		if kafka.Partition(account, partitions) != 0 {
+			continue
+		}
+		if id := fmt.Sprint(i); len(quick) == len(stuck) {
+			quick = append(quick, "quick"+id)
+			w.record(account, "quick"+id)
+		} else {
+			stuck = append(stuck, "stuck"+id)
+			w.record(account, "stuck"+id)
+		}
+	}
+	w.await(1, quick...)
+	kafkatest.Wait(t, patience, func() error {
+		if len(g.Parked()) == 0 {
+			return fmt.Errorf("nothing is set aside")
+		}
+		return nil
+	})
+	aside := g.Parked()
+	if aside[0].Status != avro.DispatchWaiting {
+		t.Errorf("%+v", aside[0])
+	}
+	g.crash()
+	w.answer(w.transfer)
+	g = w.start("").started()
+	w.await(1, append(quick, stuck...)...)
+	g.awaitParked(0)
+	for id, list := range w.decisions() {
+		decided := 0
+		for _, d := range list {
+			if d.Status == avro.DispatchDecided {
+				decided++
+			}
+		}
+		if decided != 1 {
+			t.Errorf("%s: %d decisions", id, decided)
+		}
+	}
+	for _, id := range quick {
+		if n := w.calls(id); n != 1 {
+			t.Errorf("%s was asked about %d times", id, n)
+		}
+	}
+}
