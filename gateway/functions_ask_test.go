@@ -188,6 +188,23 @@ func TestRollOutUnderLoad(t *testing.T) {
 	all.Wait()
 }
 
+// A balancer that gives each replica its turn.
+func TestRollOutWithReplicasInTurn(t *testing.T) {
+	t.Parallel()
+	w := newFunctionWorld(t, nil)
+	before := nextBuild(t, w, "old")
+	registerNext(t, w, nextSchema)
+	w.wire.serve("http://roll", before, nextBuild(t, w, "new"))
+	w.combined("http://roll")
+	w.meet(t)
+	for i := range 20 {
+		a := numbered(i)
+		if c := w.Compute(t.Context(), shard.Work{Aggregate: a, Commands: []*runtime.Message{w.open(t, a)}}); c.Trouble != nil {
+			t.Fatalf("%s: %s", a, c.Trouble.Reason)
+		}
+	}
+}
+
 func TestEndlessChangeOfBuildsIsTroubleNotALoop(t *testing.T) {
 	t.Parallel()
 	w := newFunctionWorld(t, nil)
