@@ -72,7 +72,7 @@ the ports, and more with --pid.`,
 	flags.BoolVar(&f.embedded, "dev", false, "start everything embedded, and measure that")
 	flags.BoolVar(&f.real, "real", false, "start the gateway and the functions on a real Kafka and Redis, and measure that")
 	flags.StringVar(&f.dir, "dir", ".evento", "data directory of the evento dev that is measured, to find its processes")
-	flags.StringVar(&f.stack, "stack", "stack.yml", "the functions, with --dev and --real")
+	flags.StringVar(&f.stack, "stack", "examples/bank/stack-combined.yml", "the functions, with --dev and --real")
 	flags.StringVar(&f.schemas, "schemas", "examples/bank/schemas", "the schemas, with --dev and --real")
 	flags.BoolVar(&f.keep, "keep", false, "keep the data directory of --dev and --real")
 	cmd.MarkFlagsMutuallyExclusive("dev", "real")
