@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/triggers/dispatch/track"
 )
@@ -104,7 +105,9 @@ func (s *session) commitOnce() bool {
 		}
 		x.u.part.mu.Unlock()
 	}
+	crash.At(crash.DispatchAsked)
 	result := s.commit.Commit(s.ctx, txn)
+	crash.At(crash.DispatchDecided)
 	s.m.metrics.committed(s.name, all, result)
 	if result.Outcome != kafka.Committed && s.ctx.Err() == nil {
 		s.m.cfg.Log.Warn("decisions not recorded; trying again", "dispatcher", s.name, "records", len(txn.Records), "outcome", result.Outcome.String(), "reason", string(result.Reason), "err", result.Err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/internal/avro"
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/internal/kafka"
 )
 
@@ -73,11 +74,13 @@ func (m *Manager) relay(ctx context.Context) error {
 		var left atomic.Int64
 		left.Store(int64(len(records)))
 		m.metrics.relaying.Add(float64(len(records)))
+		crash.At(crash.RelayRead)
 		for _, record := range records {
 			var send func()
 			send = func() {
 				producer.ProduceAsync(record, func(_ int64, err error) {
 					if err == nil {
+						crash.At(crash.RelaySent)
 						m.metrics.relayed.Inc()
 						m.metrics.relaying.Dec()
 						if left.Add(-1) == 0 {
