@@ -119,6 +119,32 @@ func TestLostPosition(t *testing.T) {
 	}
 }
 
+// A plain commit that was given up reaches the group late, after the transactions
+// that came behind it.
+func TestPositionThatWasMovedBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	w.record("checking:0", "e0")
+	w.await(1, "e0")
+	cl, err := kgo.NewClient(w.kafka.Opts()...)
+	w.must(err)
+	defer cl.Close()
+	admin := kadm.NewClient(cl)
+	before, err := admin.FetchOffsets(w.ctx(), w.groupID())
+	w.must(err)
+	for i := 1; i < 4; i++ {
+		w.record("checking:0", fmt.Sprintf("e%d", i))
+	}
+	w.await(1, "e1", "e2", "e3")
+	g.stop()
+	w.must(admin.CommitAllOffsets(w.ctx(), w.groupID(), before.Offsets()))
+	w.record("checking:0", "e4")
+	w.start("").started()
+	w.oneEach([]string{"e0", "e1", "e2", "e3", "e4"})
+	w.asksEachOnce(5)
+}
+
 func (w *world) groupID() string { return w.topics.Dispatched() + ".bank.transfers" }
 
 func (w *world) deleteGroup(group string) {

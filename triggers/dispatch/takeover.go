@@ -163,8 +163,8 @@ func (t *takeover) readPosition(ctx context.Context) error {
 	return nil
 }
 
-// readDecisions finds what is parked or set aside, and, when no position is
-// there, what is decided.
+// readDecisions finds what is parked or set aside, and what is decided that the
+// position does not know of.
 func (t *takeover) readDecisions(ctx context.Context) error {
 	topic := t.s.m.cfg.Topics.Dispatched()
 	ends, err := t.s.look.Watermarks(ctx, topic, t.partition)
@@ -181,9 +181,13 @@ func (t *takeover) readDecisions(ctx context.Context) error {
 			return nil
 		}
 		d, at, err := t.decision(&r)
-		if err != nil {
-			t.s.m.cfg.Log.Error("record of the dispatched topic cannot be read; it is left out", "dispatcher", t.s.name, "partition", t.partition, "offset", r.Offset, "err", err)
+		if errors.Is(err, kafka.ErrRecord) {
+			t.s.m.cfg.Log.Error("record of the dispatched topic is none of evento's; it is left out", "dispatcher", t.s.name, "partition", t.partition, "offset", r.Offset, "err", err)
 			return nil
+		}
+		if err != nil {
+			// A newer gateway may have written it: what it decided must not be decided again.
+			return fmt.Errorf("record %s/%d/%d: %w", topic, t.partition, r.Offset, err)
 		}
 		if d.Epoch != t.s.start.Epoch || at.Topic != t.u.topic || at.Partition != t.partition {
 			return nil
@@ -199,11 +203,12 @@ func (t *takeover) readDecisions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if t.rebuilt != "" {
-		for _, offset := range done {
-			if offset >= t.position.Offset {
-				t.position.Done = append(t.position.Done, offset)
-			}
+	// Of a position that was committed, too: a plain commit that was given up may
+	// reach the group after later transactions, and has then moved it back. What
+	// was recorded since then stands after the offset that it names.
+	for _, offset := range done {
+		if offset >= t.position.Offset {
+			t.position.Done = append(t.position.Done, offset)
 		}
 	}
 	for _, l := range live {
