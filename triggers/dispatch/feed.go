@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -73,9 +72,10 @@ func (s *session) feed(f kafka.Fetched) {
 	if u == nil {
 		return
 	}
-	events := make([]*runtime.Message, len(f.Records))
-	for i := range f.Records {
-		events[i] = s.event(&f.Records[i])
+	events, ok := s.events(f.Records)
+	if !ok {
+		s.giveUp()
+		return
 	}
 	s.with(u, func(_ time.Time, t *track.Track) {
 		for i, e := range events {
@@ -87,6 +87,25 @@ func (s *session) feed(f kafka.Fetched) {
 		}
 		s.pressure(u)
 	})
+}
+
+// events reads records, by one set of Triggers. It returns false when the
+// dispatcher is not declared (any more), or the session has ended for that: then
+// no filter says what it is not given, and nothing counts as finished.
+func (s *session) events(records []kafka.Record) ([]*runtime.Message, bool) {
+	events := make([]*runtime.Message, len(records))
+	for {
+		targets, set := s.m.cfg.Router.All()
+		if s.undeclared.Err() != nil || find(targets, s.name) == nil {
+			return nil, false
+		}
+		for i := range records {
+			events[i] = s.event(&records[i])
+		}
+		if _, now := s.m.cfg.Router.All(); now == set {
+			return events, true
+		}
+	}
 }
 
 // event reads a record; nil for one that the dispatcher is not given. The
@@ -128,20 +147,20 @@ func (s *session) pressure(u *unit) {
 
 // ask asks the dispatcher about one event.
 func (s *session) ask(u *unit, a track.Ask) {
-	answer := s.answer(u.part.ctx, a)
+	answer := s.answer(u, a)
 	if u.part.ctx.Err() != nil {
 		return
 	}
 	s.with(u, func(now time.Time, t *track.Track) { t.Answered(now, a.Token, answer) })
 }
 
-func (s *session) answer(ctx context.Context, a track.Ask) track.Answer {
+func (s *session) answer(u *unit, a track.Ask) track.Answer {
 	t := s.m.cfg.target(s.name)
 	if t == nil {
 		return track.Answer{Trouble: &track.Trouble{Wait: time.Second, Reason: "the dispatcher is not declared any more"}}
 	}
 	began := time.Now()
-	answer := s.m.cfg.Ask(ctx, t, a.Message)
+	answer := s.m.cfg.Ask(u.part.ctx, t, a.Message)
 	s.m.metrics.asked(s.name, answer, time.Since(began))
 	if answer.Trouble == nil {
 		return track.Answer{Commands: answer.Commands, By: answer.By}
@@ -160,6 +179,10 @@ func (s *session) answer(ctx context.Context, a track.Ask) track.Answer {
 // target is the Trigger as it is declared now; nil when it is not.
 func (c *Config) target(name string) *triggers.Target {
 	targets, _ := c.Router.All()
+	return find(targets, name)
+}
+
+func find(targets []*triggers.Target, name string) *triggers.Target {
 	for _, t := range targets {
 		if t.Name == name && t.Has(triggers.Dispatcher) {
 			return t

@@ -42,6 +42,9 @@ type session struct {
 
 	stopping atomic.Bool // it leaves the group
 
+	undeclared context.Context // ends when a record came and the dispatcher was not declared
+	giveUp     context.CancelFunc
+
 	mu    sync.Mutex // guards parts; never held while a part's mu is awaited
 	parts map[int32]*part
 }
@@ -90,6 +93,12 @@ func (r *runner) stop() {
 // run works until it is stopped, in one session after the other.
 func (r *runner) run(ctx context.Context, from triggers.Start) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		if r.m.cfg.target(r.name) == nil { // stop is about to be called, or it comes back
+			if !sleep(ctx, 100*time.Millisecond) {
+				return
+			}
+			continue
+		}
 		start, err := r.m.starts.create(ctx, r.name, from)
 		if err == nil {
 			var s *session
@@ -136,6 +145,7 @@ func newSession(r *runner, start kafka.DispatcherStart) (*session, error) {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.undeclared, s.giveUp = context.WithCancel(s.ctx)
 	return s, nil
 }
 
@@ -175,6 +185,8 @@ wait:
 		case <-ctx.Done():
 			break wait
 		case err = <-polled:
+			break wait
+		case <-s.undeclared.Done():
 			break wait
 		case <-news:
 		}

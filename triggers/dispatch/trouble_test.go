@@ -224,6 +224,39 @@ func TestTriggersChange(t *testing.T) {
 	}
 }
 
+// Events that come after a Trigger is gone, and before its dispatcher has stopped,
+// are there when it is back.
+func TestEventsBetweenGoneAndStopped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	r := g.list()[0]
+	r.mu.Lock()
+	s := r.session
+	r.mu.Unlock()
+	reload := func(text string) {
+		t.Helper()
+		w.must(os.WriteFile(w.file, []byte(text), 0o600))
+		w.must(g.cfg.Router.Load(w.ctx()))
+	}
+	g.mu.Lock() // nothing is stopped meanwhile
+	reload(strings.Replace(trigger("latest"), "name: transfers", "name: other", 1))
+	_, at := w.record("checking:1", "e0")
+	kafkatest.Wait(t, patience, func() error {
+		passed := false
+		for _, p := range s.list() {
+			p.each(func(u *unit) { passed = passed || p.held.Partition == at.Partition && u.track.Low() > at.Offset })
+		}
+		if s.ctx.Err() == nil && !passed {
+			return fmt.Errorf("the event has not come")
+		}
+		return nil
+	})
+	g.mu.Unlock()
+	reload(trigger("latest"))
+	w.oneEach([]string{"e0"})
+}
+
 // What is finished above an event that waits is not asked about again.
 func TestFinishedAboveTheOneThatWaits(t *testing.T) {
 	t.Parallel()
