@@ -33,6 +33,20 @@ func sourceOf(installation, dispatcher string) string {
 
 // record makes the record of a decision, for the event's own partition.
 func (r *runner) record(u *unit, d *track.Record, now time.Time) kafka.Record {
+	m, value := r.decision(u, d, now)
+	m.Schema, m.Data = value.Encode()
+	return kafka.NewRecord(r.m.cfg.Topics.Dispatched(), u.part.held.Partition, m)
+}
+
+// sendable says whether the commands of a decision could be sent.
+func (r *runner) sendable(u *unit, d *track.Record) error {
+	m, value := r.decision(u, d, time.Now())
+	_, err := commandsOf(m, &value)
+	return err
+}
+
+// decision makes the message that a decision is recorded as, without its data.
+func (r *runner) decision(u *unit, d *track.Record, now time.Time) (*runtime.Message, avro.Dispatched) {
 	at := runtime.Coordinates{Topic: u.topic, Partition: u.part.held.Partition, Offset: d.Offset}
 	value := avro.Dispatched{
 		Dispatcher: r.name, Epoch: u.track.Epoch(), Event: d.Event.ID, At: at.String(),
@@ -49,8 +63,7 @@ func (r *runner) record(u *unit, d *track.Record, now time.Time) kafka.Record {
 	if d.Status != avro.DispatchDecided {
 		m.ID += "-" + string(d.Status) // it is not the decision itself
 	}
-	m.Schema, m.Data = value.Encode()
-	return kafka.NewRecord(r.m.cfg.Topics.Dispatched(), at.Partition, m)
+	return m, value
 }
 
 // commandsOf are the commands of a decision that was read from its topic.
@@ -67,7 +80,8 @@ func commandsOf(m *runtime.Message, d *avro.Dispatched) ([]*runtime.Message, err
 			CausationID: m.CausationID, CorrelationID: m.CorrelationID, TraceParent: m.TraceParent, Cause: m.Cause, By: by,
 		}
 		if err := kafka.Check(commands[i]); err != nil {
-			return nil, fmt.Errorf("command %d of %d: %w", i+1, len(commands), err)
+			// Not wrapped: the decision is a record of ours, and nobody may leave it out.
+			return nil, fmt.Errorf("command %d of %d: %v", i+1, len(commands), err)
 		}
 	}
 	return commands, nil

@@ -2,9 +2,11 @@ package dispatch
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
+	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
 	"github.com/evento-oss/evento/triggers"
@@ -161,6 +163,12 @@ func (s *session) answer(u *unit, a track.Ask) track.Answer {
 	}
 	began := time.Now()
 	answer := s.m.cfg.Ask(u.part.ctx, t, a.Message)
+	if answer.Trouble == nil && len(answer.Commands) > 0 {
+		d := track.Record{Status: avro.DispatchDecided, Offset: a.Offset, Event: a.Message, Commands: answer.Commands, By: answer.By}
+		if err := s.sendable(u, &d); err != nil {
+			answer.Trouble = &Trouble{Failed: true, Reason: fmt.Sprintf("wrong answer: %v", err)}
+		}
+	}
 	s.m.metrics.asked(s.name, answer, time.Since(began))
 	if answer.Trouble == nil {
 		return track.Answer{Commands: answer.Commands, By: answer.By}

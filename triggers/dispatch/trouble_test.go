@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -255,6 +256,26 @@ func TestEventsBetweenGoneAndStopped(t *testing.T) {
 	g.mu.Unlock()
 	reload(trigger("latest"))
 	w.oneEach([]string{"e0"})
+}
+
+// An answer that makes no command that can be sent spends attempts like any other
+// wrong one; no decision is recorded whose commands are lost.
+func TestCommandThatCannotBeSent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	w.answer(func(event *runtime.Message) Answer {
+		return Answer{Commands: []*runtime.Message{command("savings:1"), command("")}, By: "bank/transfers image"}
+	})
+	w.record("checking:1", "e0")
+	if p := g.awaitParked(1)[0]; p.Attempts != 3 || !strings.Contains(p.Reason, "command 2 of 2") {
+		t.Errorf("parked: %+v", p)
+	}
+	// The relay leaves nothing out that was decided.
+	m, d := &runtime.Message{Source: "/evento/test/dispatchers/bank/transfers"}, &avro.Dispatched{Commands: []avro.DispatchedCommand{{Type: "SavingsAccount.ReceiveDeposit"}}}
+	if _, err := commandsOf(m, d); err == nil || errors.Is(err, kafka.ErrRecord) {
+		t.Errorf("a command that cannot be sent: %v", err)
+	}
 }
 
 // What is finished above an event that waits is not asked about again.
