@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -70,12 +71,14 @@ func NewDispatcherStarts(topics Topics, reader *Reader, writer *Exclusive) *Disp
 
 // Change reads the record of a dispatcher, lets decide make the next one of it,
 // and writes that; no other gateway writes one in between. decide gets nil when
-// there is none, and returns nil to leave it as it is; it may be called again. It
-// returns the record that is there in the end.
+// there is none, and returns nil to leave it as it is; it may be called again, but not
+// about a record of this call. It returns the record that is there in the end.
 func (d *DispatcherStarts) Change(ctx context.Context, name string, decide func(context.Context, *DispatcherStart) (*DispatcherStart, error)) (DispatcherStart, error) {
 	var last DispatcherStart
+	var written []byte // by a try of which it was not known whether it took effect
 	err := d.writer.Do(ctx, func(ctx context.Context) ([]Record, error) {
 		var there *DispatcherStart
+		var value []byte
 		low, _, high, err := d.reader.Watermarks(ctx, d.topics.Schemas(), 0)
 		if err != nil {
 			return nil, err
@@ -85,11 +88,15 @@ func (d *DispatcherStarts) Change(ctx context.Context, name string, decide func(
 				return nil
 			}
 			s, err := ParseDispatcherStart(r.Value)
-			there = &s
+			there, value = &s, r.Value
 			return err
 		})
 		if err != nil {
 			return nil, err
+		}
+		if there != nil && bytes.Equal(value, written) {
+			last = *there
+			return nil, nil
 		}
 		next, err := decide(ctx, there)
 		switch {
@@ -102,8 +109,8 @@ func (d *DispatcherStarts) Change(ctx context.Context, name string, decide func(
 			return nil, nil
 		}
 		last = *next
-		value, err := json.Marshal(next)
-		return []Record{{Topic: d.topics.Schemas(), Key: []byte(DispatcherKey(name)), Value: value}}, err
+		written, err = json.Marshal(next)
+		return []Record{{Topic: d.topics.Schemas(), Key: []byte(DispatcherKey(name)), Value: written}}, err
 	})
 	return last, err
 }
