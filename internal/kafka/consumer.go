@@ -19,8 +19,9 @@ type ConsumerConfig struct {
 	Topic    string
 
 	// Outstanding is how many records may be unfinished before reading pauses;
-	// 10,000 when zero.
+	// 10,000 when zero. Bytes bounds their keys and values likewise; 64 MiB when zero.
 	Outstanding int
+	Bytes       int
 
 	Log *slog.Logger
 }
@@ -37,6 +38,9 @@ type Consumer struct {
 	mu          sync.Mutex // guards what follows
 	parts       map[int32]*consumed
 	outstanding int
+	bytes       int
+	paused      bool
+	assigned    bool // since paused was last made true of all partitions
 }
 
 // consumed is a partition in one assignment.
@@ -53,6 +57,9 @@ const commitEvery = 500 * time.Millisecond
 func NewConsumer(c ConsumerConfig) (*Consumer, error) {
 	if c.Outstanding <= 0 {
 		c.Outstanding = 10_000
+	}
+	if c.Bytes <= 0 {
+		c.Bytes = 64 << 20
 	}
 	config, err := c.Settings.Confluent(Consumers, ck.ConfigMap{
 		"group.id":                      c.Group,
@@ -96,7 +103,6 @@ func (x *Consumer) Run(ctx context.Context, do func(r Record, finished func())) 
 	if err := x.client.Subscribe(x.cfg.Topic, x.rebalanced); err != nil {
 		return fmt.Errorf("subscribe to %s: %w", x.cfg.Topic, err)
 	}
-	paused := false
 	for next := time.Now().Add(commitEvery); ctx.Err() == nil; {
 		switch e := x.client.Poll(int(pollWait.Milliseconds())).(type) {
 		case *ck.Message:
@@ -104,7 +110,7 @@ func (x *Consumer) Run(ctx context.Context, do func(r Record, finished func())) 
 				x.cfg.Log.Warn("kafka consumer", "group", x.cfg.Group, "err", err)
 				break
 			}
-			do(recordOf(e), x.begin(e.TopicPartition.Partition, int64(e.TopicPartition.Offset)))
+			do(recordOf(e), x.begin(e.TopicPartition.Partition, int64(e.TopicPartition.Offset), len(e.Key)+len(e.Value)))
 		case ck.Error:
 			if e.IsFatal() {
 				return fmt.Errorf("consumer group %s: %w", x.cfg.Group, e)
@@ -115,7 +121,7 @@ func (x *Consumer) Run(ctx context.Context, do func(r Record, finished func())) 
 			next = now.Add(commitEvery)
 			x.commit(nil)
 		}
-		paused = x.pressure(paused)
+		x.pressure()
 	}
 	for end := time.Now().Add(consumerStop); time.Now().Before(end) && x.unfinished() > 0; {
 		time.Sleep(5 * time.Millisecond)
@@ -134,7 +140,7 @@ func (x *Consumer) unfinished() int {
 }
 
 // begin notes that a record is under way, and returns what ends it.
-func (x *Consumer) begin(partition int32, offset int64) func() {
+func (x *Consumer) begin(partition int32, offset int64, size int) func() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	p := x.parts[partition]
@@ -146,20 +152,28 @@ func (x *Consumer) begin(partition int32, offset int64) func() {
 	}
 	p.offsets.See(offset)
 	x.outstanding++
+	x.bytes += size
 	return sync.OnceFunc(func() {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.outstanding--
+		x.bytes -= size
 		p.offsets.Finish(offset)
 	})
 }
 
 // pressure pauses reading while too much is unfinished.
-func (x *Consumer) pressure(paused bool) bool {
-	n := x.unfinished()
-	full := n >= x.cfg.Outstanding || paused && n >= x.cfg.Outstanding/2
-	if full == paused {
-		return paused
+func (x *Consumer) pressure() {
+	x.mu.Lock()
+	paused, full := x.paused, x.outstanding >= x.cfg.Outstanding || x.bytes >= x.cfg.Bytes
+	if paused {
+		full = x.outstanding >= x.cfg.Outstanding/2 || x.bytes >= x.cfg.Bytes/2
+	}
+	settled := full == paused && !x.assigned
+	x.assigned = false
+	x.mu.Unlock()
+	if settled {
+		return
 	}
 	assigned, err := x.client.Assignment()
 	if err == nil && full {
@@ -167,11 +181,14 @@ func (x *Consumer) pressure(paused bool) bool {
 	} else if err == nil {
 		err = x.client.Resume(assigned)
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	if err != nil {
+		x.assigned = true // once more
 		x.cfg.Log.Warn("kafka consumer cannot pause or resume", "group", x.cfg.Group, "err", err)
-		return paused
+		return
 	}
-	return full
+	x.paused = full
 }
 
 // rebalanced is called by Poll and Close.
@@ -182,6 +199,9 @@ func (x *Consumer) rebalanced(_ *ck.Consumer, e ck.Event) error {
 		for _, p := range e.Partitions {
 			x.parts[p.Partition] = &consumed{committed: -1}
 		}
+		// The library pauses those that it was told to, whoever had them
+		// meanwhile, and reads those that are new here.
+		x.assigned = true
 		x.mu.Unlock()
 	case ck.RevokedPartitions:
 		if !x.client.AssignmentLost() {
