@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -32,8 +31,11 @@ type session struct {
 	also   bool           // other topics are read too
 	terms  map[int32]Term // fixed
 	reader *kgo.Client
-	ctx    context.Context // ends with the assignment
-	end    context.CancelFunc
+	// started are the partitions that were ever told to the reader, by topic; the
+	// group's mu guards it until the session is replaced.
+	started map[string][]int32
+	ctx     context.Context // ends with the assignment
+	end     context.CancelFunc
 }
 
 func newSession(g *Group, held []Held) (*session, error) {
@@ -47,7 +49,7 @@ func newSession(g *Group, held []Held) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{topic: g.cfg.Topic, also: g.cfg.Also, terms: make(map[int32]Term, len(held)), reader: reader}
+	s := &session{topic: g.cfg.Topic, also: g.cfg.Also, terms: make(map[int32]Term, len(held)), reader: reader, started: map[string][]int32{}}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	for _, h := range held {
 		s.terms[h.Partition] = h.Term
@@ -78,7 +80,7 @@ func (g *Group) replace(s *session) {
 // taken up while the client closes is fetched with what Close has in its hands.
 func (s *session) close() {
 	s.end()
-	s.reader.RemoveConsumePartitions(map[string][]int32{s.topic: slices.Collect(maps.Keys(s.terms))})
+	s.reader.RemoveConsumePartitions(s.started)
 	s.reader.Close()
 }
 
@@ -155,6 +157,9 @@ func (g *Group) Start(h Held, offset int64) error { return g.StartTopic(h, g.cfg
 // does of the group's own: see [GroupConfig.Also].
 func (g *Group) StartTopic(h Held, topic string, offset int64) error {
 	return g.reading(h, func(s *session) {
+		if !slices.Contains(s.started[topic], h.Partition) {
+			s.started[topic] = append(s.started[topic], h.Partition)
+		}
 		s.reader.AddConsumePartitions(map[string]map[int32]kgo.Offset{
 			topic: {h.Partition: kgo.NewOffset().At(offset)},
 		})
