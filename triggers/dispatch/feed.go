@@ -16,6 +16,11 @@ import (
 // maxBacklog is how many events of a partition are in memory before its reading pauses.
 const maxBacklog = 10_000
 
+// maxMemory is how many bytes the events of a partition may take, those that are
+// parked or set aside included, before its reading pauses: a function that is away
+// or fails for days holds up itself, and not the gateway.
+const maxMemory = 32 << 20
+
 // poll reads events and feeds them to their tracks.
 func (s *session) poll() error {
 	for {
@@ -132,13 +137,16 @@ func (s *session) event(r *kafka.Record) *runtime.Message {
 // pressure pauses the reading of a partition that has too much in memory. The
 // part's lock is held.
 func (s *session) pressure(u *unit) {
-	n := u.track.Backlog()
+	n, memory := u.track.Backlog(), u.track.Memory()
 	var err error
 	switch {
-	case !u.paused && n > maxBacklog:
+	case !u.paused && (n > maxBacklog || memory > maxMemory):
+		if memory > maxMemory {
+			s.m.cfg.Log.Error("dispatcher gets no more events of a partition: too many wait for its function or are parked; it goes on when they are tried with success", "dispatcher", s.name, "topic", u.topic, "partition", u.part.held.Partition, "waiting", n, "bytes", memory)
+		}
 		err = s.group.PauseTopic(u.part.held, u.topic)
 		u.paused = true
-	case u.paused && n < maxBacklog/2:
+	case u.paused && n < maxBacklog/2 && memory < maxMemory*9/10:
 		err = s.group.ResumeTopic(u.part.held, u.topic)
 		u.paused = false
 	}

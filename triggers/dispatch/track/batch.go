@@ -62,6 +62,11 @@ func (t *Track) Take(limit int) *Batch {
 		return nil
 	}
 	b.Offset, b.Metadata = after.Low(), t.encode(after)
+	if len(b.Metadata) > position.MetadataSoft { // which every broker takes
+		// A position that was made from the decisions, with finished events that
+		// have not been read yet. No metadata has it made from them once more.
+		b.Metadata = ""
+	}
 	t.batch, t.unsaved = b, false
 	return b
 }
@@ -116,9 +121,9 @@ func (t *Track) Committed(now time.Time, b *Batch, offsets []int64) {
 		t.offsets.Finish(i.offset)
 		t.putAside(i)
 		if r.Status == avro.DispatchDecided {
-			delete(t.live, i.offset)
+			t.setLive(i.offset, nil)
 		} else {
-			t.live[i.offset] = &Live{Offset: i.offset, Message: i.event, RecordAt: offsets[n], Status: r.Status, Attempts: i.attempts, Reason: i.reason, Since: now}
+			t.setLive(i.offset, &Live{Offset: i.offset, Message: i.event, RecordAt: offsets[n], Status: r.Status, Attempts: i.attempts, Reason: i.reason, Since: now})
 		}
 		if r.Status != avro.DispatchWaiting {
 			t.remove(i)

@@ -26,6 +26,7 @@ type Track struct {
 	ready  []*item // in the order in which they were decided
 
 	live     map[int64]*Live
+	memory   int // of items and live
 	asideEnd int64
 
 	batch    *Batch
@@ -46,7 +47,7 @@ func New(cfg Config, r Restored) *Track {
 		live: map[int64]*Live{}, asideEnd: r.AsideEnd,
 	}
 	for _, l := range r.Live {
-		t.live[l.Offset] = &l
+		t.setLive(l.Offset, &l)
 		if l.Status == avro.DispatchWaiting && l.Message != nil {
 			i := &item{offset: l.Offset, event: l.Message, attempts: l.Attempts, reason: l.Reason}
 			t.enqueue(i)
@@ -68,6 +69,30 @@ func (t *Track) Epoch() uint64 { return t.cfg.Epoch }
 
 // Backlog is how many events are in memory whose place the position still holds.
 func (t *Track) Backlog() int { return len(t.items) - t.aside }
+
+// Memory is about how many bytes the events have that are kept: unfinished ones,
+// those that are set aside, and parked ones.
+func (t *Track) Memory() int { return t.memory }
+
+// weight is about what an event takes in memory.
+func weight(m *runtime.Message) int {
+	if m == nil {
+		return 0
+	}
+	return 1000 + len(m.Data)
+}
+
+// setLive notes that an event is parked or set aside, or with nil that it is not.
+func (t *Track) setLive(offset int64, l *Live) {
+	if old := t.live[offset]; old != nil {
+		t.memory -= weight(old.Message)
+		delete(t.live, offset)
+	}
+	if l != nil {
+		t.memory += weight(l.Message)
+		t.live[offset] = l
+	}
+}
 
 // Record takes an event that has been read. Events come in the order of their
 // offsets; one that is finished already is left out.
@@ -105,7 +130,7 @@ func (t *Track) see(offset int64) {
 }
 
 func (t *Track) enqueue(i *item) {
-	t.items[i.offset] = i
+	t.keep(i)
 	id := i.event.Aggregate()
 	t.queues[id] = append(t.queues[id], i)
 	if len(t.queues[id]) == 1 {
@@ -121,8 +146,14 @@ func (t *Track) putAside(i *item) {
 	}
 }
 
+func (t *Track) keep(i *item) {
+	t.items[i.offset] = i
+	t.memory += weight(i.event)
+}
+
 func (t *Track) remove(i *item) {
 	delete(t.items, i.offset)
+	t.memory -= weight(i.event)
 	if i.aside {
 		t.aside--
 	}
@@ -244,7 +275,7 @@ func (t *Track) Retry(offset int64) bool {
 		return false
 	}
 	i := &item{offset: offset, event: l.Message, attempts: l.Attempts, again: true}
-	t.items[offset] = i
+	t.keep(i)
 	t.putAside(i)
 	t.ask(i)
 	return true
