@@ -136,9 +136,13 @@ func (s *HTTPServer) postReplay(w http.ResponseWriter, r *http.Request, _ *AuthP
 		return err
 	}
 	var at time.Time
-	if from != "earliest" {
+	switch from {
+	case "earliest":
+	case "latest":
+		at = time.Now().Add(time.Hour) // after all that is there, whoever's clock recorded it
+	default:
 		if at, err = time.Parse(time.RFC3339, from); err != nil || at.Year() < 1970 {
-			return fail(problemAttribute, `"from" is %q; it is "earliest", or a time such as 2026-01-31T12:00:00Z`, from).field("from")
+			return fail(problemAttribute, `"from" is %q; it is "earliest", "latest", or a time such as 2026-01-31T12:00:00Z`, from).field("from")
 		}
 	}
 	if s.need.Dispatching == nil {

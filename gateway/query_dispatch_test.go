@@ -82,7 +82,8 @@ func TestReplayIsOrdered(t *testing.T) {
 	const path = "/v1/triggers/bank/transfers/replay"
 	b.call("POST", path, `{"from": "earliest"}`, jsonType).wantStatus(t, 200).wantMember(t, "epoch", 3)
 	b.call("POST", path, `{"from": "2026-01-31T12:00:00Z"}`, jsonType).wantStatus(t, 200)
-	if len(replays) != 2 || !replays[0].IsZero() || replays[1].Year() != 2026 {
+	b.call("POST", path, `{"from": "latest"}`, jsonType).wantStatus(t, 200)
+	if len(replays) != 3 || !replays[0].IsZero() || replays[1].Year() != 2026 || replays[2].Before(time.Now()) {
 		t.Errorf("replays from %v", replays)
 	}
 	b.call("POST", path, `{"from": "yesterday"}`, jsonType).wantProblem(t, problemAttribute)
