@@ -40,12 +40,16 @@ type session struct {
 
 func newSession(g *Group, held []Held) (*session, error) {
 	// No group, no commits, no reset: this client reads what it is told to.
-	reader, err := newClient(slices.Concat(g.cfg.Client, []kgo.Opt{
+	opts := []kgo.Opt{
 		kgo.MaxVersions(versions()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.MetadataMinAge(metadataMinAge),
-	}))
+	}
+	if g.cfg.Also {
+		opts = append(opts, kgo.KeepControlRecords())
+	}
+	reader, err := newClient(slices.Concat(g.cfg.Client, opts))
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +218,7 @@ func (g *Group) Holds(h Held) bool { return g.fence.holds(h) }
 func fromClient(r *kgo.Record) Record {
 	rec := Record{
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
-		Key: r.Key, Value: r.Value, Time: r.Timestamp,
+		Key: r.Key, Value: r.Value, Time: r.Timestamp, Control: r.Attrs.IsControl(),
 	}
 	if len(r.Headers) > 0 {
 		rec.Headers = make([]Header, len(r.Headers))

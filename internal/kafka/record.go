@@ -20,6 +20,11 @@ type Record struct {
 	// Time is the record's timestamp, in milliseconds on the wire. A writer
 	// takes the zero Time as now.
 	Time time.Time
+
+	// Control says that it is no record but the end of a transaction, which takes
+	// an offset. Only a group that reads other topics is given those
+	// ([GroupConfig.Also]): its positions are to move past them.
+	Control bool
 }
 
 // Header is one header of a record. A key may occur more than once.

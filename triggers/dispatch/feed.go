@@ -118,6 +118,9 @@ func (s *session) events(records []kafka.Record) ([]*runtime.Message, bool) {
 // event reads a record; nil for one that the dispatcher is not given. The
 // platform's own records are not: no function has code for them.
 func (s *session) event(r *kafka.Record) *runtime.Message {
+	if r.Control {
+		return nil
+	}
 	m, err := kafka.ParseRecord(r)
 	if err != nil {
 		s.m.cfg.Log.Error("record of an events topic is no event of evento; it is left out", "dispatcher", s.name, "err", err)

@@ -145,6 +145,34 @@ func TestPositionThatWasMovedBack(t *testing.T) {
 	w.asksEachOnce(5)
 }
 
+// Events are recorded in transactions, whose ends take offsets: nothing of them
+// counts as unfinished.
+func TestEndsOfTransactionsAreNoLag(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	cl, err := kgo.NewClient(append(w.kafka.Opts(), kgo.TransactionalID(w.topics.Prefix+"writer"), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	w.must(err)
+	defer cl.Close()
+	for p := range int32(partitions) {
+		w.must(cl.BeginTransaction())
+		w.must(cl.ProduceSync(w.ctx(), &kgo.Record{Topic: w.topics.Events(""), Partition: p, Value: []byte("none of ours")}).FirstErr())
+		w.must(cl.EndTransaction(w.ctx(), kgo.TryCommit))
+	}
+	kafkatest.Wait(t, patience, func() error {
+		if n := w.committed(w.topics.Events("")); n != 2*partitions {
+			return fmt.Errorf("the positions add up to %d, want %d", n, 2*partitions)
+		}
+		return nil
+	})
+	kafkatest.Wait(t, patience, func() error {
+		if s, ok := g.Status(name); !ok || s.Lag != 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+}
+
 func (w *world) groupID() string { return w.topics.Dispatched() + ".bank.transfers" }
 
 func (w *world) deleteGroup(group string) {
