@@ -72,9 +72,10 @@ type CommandTypes interface {
 //
 // It starts in this order, each step needing the ones before: listeners (so
 // that a port in use is the first error), Kafka's clients and topics, schemas,
-// Triggers, the engine, the HTTP face. It stops in the reverse one: the HTTP
-// face lets its clients go while the engine still brings outcomes, dispatchers'
-// calls come to their end, the engine gives up its partitions, snapshots are flushed, the clients are closed.
+// Triggers, the engine, the HTTP face and the dispatchers. It stops in the
+// reverse one: the HTTP face lets its clients go while the engine still brings
+// outcomes, then the engine gives up its partitions while dispatchers' calls come
+// to their end, snapshots are flushed, the clients are closed.
 func Run(ctx context.Context, c Config) (err error) {
 	listeners, err := ListenHTTP(ctx, c.HTTP)
 	if err != nil {
@@ -151,12 +152,17 @@ func Run(ctx context.Context, c Config) (err error) {
 		httpDone <- e
 		err = errors.New("the HTTP face ended")
 	}
+	// Dispatchers and the engine do not need each other, and either may take its
+	// time: both drain within the grace that the process has.
+	dispatchingDone := make(chan error, 1)
+	go func() { dispatchingDone <- stopDispatching() }()
 	stopServing()
-	err = errors.Join(err, <-httpDone, stopDispatching())
+	err = errors.Join(err, <-httpDone)
 	stopEngine()
 	if !engineEnded {
 		err = errors.Join(err, <-engineDone)
 	}
+	err = errors.Join(err, <-dispatchingDone)
 	if g.saves != nil {
 		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()

@@ -59,13 +59,26 @@ func (s *session) readAgain(err error) bool {
 	}
 	s.m.cfg.Log.Error("events of a partition cannot be read; trying again", "dispatcher", s.name, "err", failed)
 	s.work.Go(func() {
-		if sleep(s.ctx, time.Second) {
+		if sleep(s.ctx, time.Second) && !s.fullOf(failed.Held, failed.Topic) {
 			if err := s.group.ResumeTopic(failed.Held, failed.Topic); err != nil && !errors.Is(err, kafka.ErrStaleTerm) {
 				s.m.cfg.Log.Warn("could not resume a partition", "dispatcher", s.name, "err", err)
 			}
 		}
 	})
 	return true
+}
+
+// fullOf says whether reading stands still because too much is in memory; then it
+// goes on when that gets less.
+func (s *session) fullOf(held kafka.Held, topic string) bool {
+	p := s.part(held)
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.units[topic]
+	return u != nil && u.paused
 }
 
 func (s *session) feed(f kafka.Fetched) {
