@@ -1,7 +1,6 @@
 package proof
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -16,54 +15,19 @@ import (
 func honest(t *testing.T, n int) *evidence {
 	t.Helper()
 	const account = "checking:1"
-	e := &evidence{}
-	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	in := runtime.Invocation{ID: "1", Kind: runtime.KindExecute, Aggregate: account}
+	o := &oracle{t: t, e: &evidence{}}
 	for i := range n {
-		c := &command{ID: fmt.Sprintf("c-%d", i), Source: "/proof", Entity: account}
-		var record runtime.Record = &gen.ReceiveDeposit{Transaction_id: c.ID, Source: "x", Amount: gen.Money{Minor: 5, Currency: "USD"}}
+		id := fmt.Sprintf("c-%d", i)
 		switch {
 		case i == 0:
-			record = &gen.OpenCheckingAccount{Client: "client:1", Currency: "USD"}
+			o.send(id, account, &gen.OpenCheckingAccount{Client: "client:1", Currency: "USD"})
 		case i%3 == 2:
-			record = &gen.WithdrawCash{Destination: "atm", Amount: gen.Money{Minor: 5, Currency: "USD"}}
+			o.send(id, account, &gen.WithdrawCash{Destination: "atm", Amount: gen.Money{Minor: 5, Currency: "USD"}})
+		default:
+			o.send(id, account, &gen.ReceiveDeposit{Transaction_id: id, Source: "x", Amount: gen.Money{Minor: 5, Currency: "USD"}})
 		}
-		m, err := bank["checking"].Message(record)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.ID, m.Source, m.Subject, m.Time = c.ID, c.Source, account, start.Add(time.Duration(i)*time.Second)
-		c.Type = m.Type.Name()
-		e.Sent = append(e.Sent, c)
-		e.Commands = append(e.Commands, logged{runtime.Coordinates{Topic: "commands", Offset: int64(i)}, m})
-		in.Messages = append(in.Messages, m)
 	}
-	said := bank["checking"].Invoke(context.Background(), in, nil)
-	if said.Failure != nil {
-		t.Fatal(said.Failure)
-	}
-	for i, step := range said.Steps {
-		command := e.Commands[i]
-		m := step.Events[0]
-		m.ID, m.Subject, m.Source = command.M.Key().EventID(1), account, "/evento/test/handler"
-		m.Pos, m.Count, m.Sequence = 1, 1, uint64(i+1)
-		m.CausationID, m.CorrelationID, m.Cause = command.M.ID, command.M.ID, command.At
-		m.Time, m.RecordedTime = command.M.Time, command.M.Time
-		m.Prev = runtime.NoPrev
-		at := runtime.Coordinates{Topic: "events", Offset: int64(2 * i)}
-		if i > 0 {
-			m.Prev = at.Offset - 2
-		}
-		e.Events = append(e.Events, logged{at, m})
-		status := "done"
-		if strings.HasSuffix(string(m.Type), "Failed") {
-			status = "refused"
-		}
-		o := &outcome{Command: command.M.ID, Status: status, Version: m.Sequence, Entity: account,
-			Events: []event{{ID: m.ID, Type: string(m.Type), Version: m.Sequence, Coordinates: at.String()}}}
-		e.Sent[i].add(attempt{Gateway: "g", Sent: m.Time, Done: m.Time.Add(time.Millisecond), Result: accepted, Status: 200, Outcome: o})
-	}
-	return e
+	return o.e
 }
 
 // Each lie is found, by the promise that it breaks.

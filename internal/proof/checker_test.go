@@ -17,9 +17,11 @@ type logged struct {
 
 // evidence is what is known when a run is over and nothing is under way any more.
 type evidence struct {
-	Sent     []*command
-	Commands []logged // by partition and offset
-	Events   []logged // of all events topics; by topic, partition and offset
+	Sent        []*command
+	Commands    []logged   // by partition and offset
+	Events      []logged   // of all events topics; by topic, partition and offset
+	Decisions   []decision // by partition and offset
+	Dispatchers []string   // names of those that run
 }
 
 // findings are contradictions to the promises. They are the checker's result:
@@ -32,13 +34,21 @@ func (f *findings) add(promise, format string, args ...any) {
 
 // check holds the evidence against P1 to P6, without asking anybody.
 func check(e evidence) []string {
-	c := checker{e: e, records: map[runtime.CommandKey][]logged{}, outcomes: map[runtime.CommandKey][]logged{}, byAggregate: map[runtime.AggregateID][]logged{}}
+	c := checker{
+		e: e, sent: map[runtime.CommandKey]*command{}, made: map[runtime.CommandKey]runtime.Coordinates{}, at: map[runtime.Coordinates]logged{},
+		records: map[runtime.CommandKey][]logged{}, outcomes: map[runtime.CommandKey][]logged{}, byAggregate: map[runtime.AggregateID][]logged{},
+	}
+	for _, s := range e.Sent {
+		c.sent[s.key()] = s
+	}
 	for _, r := range e.Commands {
+		c.at[r.At] = r
 		if !r.M.Platform() {
 			c.records[r.M.Key()] = append(c.records[r.M.Key()], r)
 		}
 	}
 	for _, r := range e.Events {
+		c.at[r.At] = r
 		key, pos, ok := runtime.ParseEventID(r.M.ID)
 		if !ok || pos != r.M.Pos {
 			c.add("P2", "event at %s has the id %q and the position %d", r.At, r.M.ID, r.M.Pos)
@@ -47,22 +57,28 @@ func check(e evidence) []string {
 		c.outcomes[key] = append(c.outcomes[key], r)
 		c.byAggregate[r.M.Aggregate()] = append(c.byAggregate[r.M.Aggregate()], r)
 	}
+	c.decided()
 	c.accepted()
 	c.oneOutcome()
+	c.causes()
 	c.answers()
 	for _, id := range sortedKeys(c.byAggregate) {
 		c.order(id, c.byAggregate[id])
 		c.replay(id, c.byAggregate[id])
 	}
 	c.realTime()
+	c.money()
 	return c.list
 }
 
 type checker struct {
 	findings
 	e           evidence
-	records     map[runtime.CommandKey][]logged // in the commands topic
-	outcomes    map[runtime.CommandKey][]logged // in the events topics
+	sent        map[runtime.CommandKey]*command            // by clients
+	made        map[runtime.CommandKey]runtime.Coordinates // by dispatchers: where that was decided
+	at          map[runtime.Coordinates]logged             // commands and events
+	records     map[runtime.CommandKey][]logged            // in the commands topic
+	outcomes    map[runtime.CommandKey][]logged            // in the events topics
 	byAggregate map[runtime.AggregateID][]logged
 }
 
@@ -77,10 +93,8 @@ func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 
 // accepted is P1: what was accepted is there, and nothing that was not sent is.
 func (c *checker) accepted() {
-	sent := map[runtime.CommandKey]bool{}
 	for _, s := range c.e.Sent {
 		key := s.key()
-		sent[key] = true
 		switch there := len(c.records[key]) > 0; {
 		case s.result() == accepted && !there:
 			c.add("P1", "%s was accepted and is not in the commands topic", s)
@@ -89,8 +103,8 @@ func (c *checker) accepted() {
 		}
 	}
 	for key, list := range c.records {
-		if !sent[key] {
-			c.add("P6", "the command at %s was sent by nobody", list[0].At)
+		if _, dispatched := c.made[key]; c.sent[key] == nil && !dispatched {
+			c.add("P6", "the command at %s was sent by nobody, and no dispatcher decided it", list[0].At)
 		}
 	}
 }
@@ -115,8 +129,8 @@ func (c *checker) oneOutcome() {
 				c.add("P4", "the outcome of %s: its record %d of %d, at %s, says %d/%d", command.At, i+1, len(events), r.At, m.Pos, m.Count)
 			case m.Cause != command.At:
 				c.add("P6", "the event at %s says that %s caused it; the first record of its command is at %s", r.At, m.Cause, command.At)
-			case m.CausationID != command.M.ID || m.CorrelationID != command.M.ID:
-				c.add("P6", "the event at %s has causation %q and correlation %q; its command is %q", r.At, m.CausationID, m.CorrelationID, command.M.ID)
+			case m.CausationID != command.M.ID || m.CorrelationID != correlation(command.M):
+				c.add("P6", "the event at %s has causation %q and correlation %q; its command is %q, with %q", r.At, m.CausationID, m.CorrelationID, command.M.ID, correlation(command.M))
 			case m.Aggregate() != command.M.Aggregate() || r.At.Partition != command.At.Partition:
 				c.add("P3", "the event at %s is of %s; its command is of %s at %s", r.At, m.Subject, command.M.Subject, command.At)
 			}

@@ -37,12 +37,16 @@ func (g *gateway) send(c *command, wait time.Duration) attempt {
 }
 
 func (g *gateway) post(c *command, wait time.Duration, a *attempt) {
-	body, err := json.Marshal(map[string]any{"entity": c.Entity, "command_type": c.Type, "payload": c.Payload, "id": c.ID, "source": c.Source})
+	path, typeOf := "/v1/commands", "command_type"
+	if c.Publish {
+		path, typeOf = "/v1/events", "event_type"
+	}
+	body, err := json.Marshal(map[string]any{"entity": c.Entity, typeOf: c.Type, "payload": c.Payload, "id": c.ID, "source": c.Source})
 	if err != nil {
 		a.Err = err.Error()
 		return
 	}
-	r, err := http.NewRequest(http.MethodPost, g.url+"/v1/commands", bytes.NewReader(body))
+	r, err := http.NewRequest(http.MethodPost, g.url+path, bytes.NewReader(body))
 	if err != nil {
 		a.Err = err.Error()
 		return

@@ -12,7 +12,7 @@ import (
 	"github.com/evento-oss/evento/runtime"
 )
 
-// command is a command as its sender knows it.
+// command is a command as its sender knows it, or an event published from outside.
 type command struct {
 	ID      string
 	Source  string
@@ -20,6 +20,7 @@ type command struct {
 	Type    string // short: "WithdrawCash"
 	Payload map[string]any
 	Expect  string // If-Match, or ""
+	Publish bool   // it is an event
 
 	mu       sync.Mutex // guards what follows
 	attempts []attempt

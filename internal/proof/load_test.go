@@ -14,11 +14,13 @@ type load struct {
 	w        *world
 	seed     uint64
 	clients  int
+	people   int           // clients of the bank that are registered
 	checking int           // accounts
 	savings  int           // accounts
 	wait     time.Duration // for outcomes
 	pace     time.Duration // that a client waits after each command
 	history  *history
+	choose   func(i int, random *rand.Rand) *command // the i-th command
 
 	done    atomic.Int64 // commands that their clients are through with
 	gate    atomic.Int64 // commands that may be begun; 0: all
@@ -30,8 +32,13 @@ type load struct {
 }
 
 func newLoad(w *world) *load {
-	return &load{w: w, seed: *flagSeed, clients: 32, checking: 40, savings: 20, wait: 10 * time.Second, history: &history{}}
+	l := &load{w: w, seed: *flagSeed, clients: 32, checking: 40, savings: 20, wait: 10 * time.Second, history: &history{}}
+	l.choose = l.next
+	return l
 }
+
+// openings is how many commands come before the mixed ones.
+func (l *load) openings() int { return l.people + l.checking + l.savings }
 
 // giveUp is how long a client repeats a command that it got no outcome for.
 const giveUp = 60 * time.Second
@@ -40,7 +47,7 @@ const giveUp = 60 * time.Second
 // are through.
 func (l *load) run(t testing.TB, n int) {
 	t.Helper()
-	l.each(l.checking+l.savings, func(i int, random *rand.Rand) { l.execute(l.open(i), random, modeWait) })
+	l.each(l.openings(), func(i int, random *rand.Rand) { l.execute(l.open(i), random, modeWait) })
 	l.mix(n)
 	t.Logf("%s; %s", l.history.counts(), l.history.slowest())
 }
@@ -65,7 +72,7 @@ func (l *load) begin(t testing.TB, n int) (end func()) {
 // reached waits until the clients are through with a share of the commands.
 func (l *load) reached(t testing.TB, share float64) {
 	t.Helper()
-	want := int64(share*float64(l.total)) + int64(l.checking+l.savings)
+	want := int64(share*float64(l.total)) + int64(l.openings())
 	before, at := int64(-1), time.Now()
 	for {
 		now := l.done.Load()
@@ -101,7 +108,7 @@ func (l *load) mix(n int) {
 		case 2:
 			mode = modeOnce
 		}
-		l.execute(l.next(i, random), random, mode)
+		l.execute(l.choose(i, random), random, mode)
 		if c := l.takeLater(random); c != nil {
 			l.gateway(random).send(c, l.wait)
 		}
@@ -191,9 +198,22 @@ func (l *load) entity(i int) string {
 
 func money(minor int64) map[string]any { return map[string]any{"minor": minor, "currency": "USD"} }
 
+// person is a client of the bank.
+func (l *load) person(i int) string { return fmt.Sprintf("client:%s-%d", l.w.run, i) }
+
+// open is the i-th of the openings: first the clients are registered, if any.
 func (l *load) open(i int) *command {
-	c := &command{ID: fmt.Sprintf("open-%d", i), Source: "/proof/opener", Entity: l.entity(i), Type: "OpenCheckingAccount",
-		Payload: map[string]any{"client": fmt.Sprintf("client:%d", i), "currency": "USD"}}
+	c := &command{ID: fmt.Sprintf("open-%d", i), Source: "/proof/opener"}
+	if i < l.people {
+		c.Entity, c.Type, c.Payload = l.person(i), "RegisterClient", map[string]any{"name": c.ID}
+		return c
+	}
+	i -= l.people
+	c.Entity, c.Type = l.entity(i), "OpenCheckingAccount"
+	c.Payload = map[string]any{"client": fmt.Sprintf("client:%d", i), "currency": "USD"}
+	if l.people > 0 {
+		c.Payload["client"] = l.person(i % l.people)
+	}
 	if i >= l.checking {
 		c.Type = "OpenSavingsAccount"
 		c.Payload["rate_bps"] = 300

@@ -176,16 +176,23 @@ func wait(t testing.TB, done func() error) {
 
 func waitFor(t testing.TB, limit time.Duration, done func() error) {
 	t.Helper()
+	if err := try(limit, done); err != nil {
+		t.Fatalf("waiting (at most %v): %v", limit, err)
+	}
+}
+
+// try waits until done says so, and returns what it last said when that takes too long.
+func try(limit time.Duration, done func() error) error {
 	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := done()
 		if err == nil {
-			return
+			return nil
 		}
 		if _, ok := err.(fatalError); ok || time.Now().After(deadline) {
-			t.Fatalf("waiting (at most %v): %v", limit, err)
+			return err
 		}
 		<-tick.C
 	}

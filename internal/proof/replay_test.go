@@ -7,16 +7,19 @@ import (
 
 	"github.com/evento-oss/evento/examples/bank/checking"
 	checkinggen "github.com/evento-oss/evento/examples/bank/checking/gen"
+	bankclient "github.com/evento-oss/evento/examples/bank/client"
+	clientgen "github.com/evento-oss/evento/examples/bank/client/gen"
 	"github.com/evento-oss/evento/examples/bank/savings"
 	savingsgen "github.com/evento-oss/evento/examples/bank/savings/gen"
 	"github.com/evento-oss/evento/runtime"
 )
 
 // bank is the bank's functions in this process, to be asked again: handler and
-// aggregator in one, by the prefix of their accounts.
+// aggregator in one, by the prefix of their aggregates.
 var bank = map[string]*runtime.Function{
 	"checking": checkinggen.AggregateFunction(checking.Handler{}, checking.Aggregator{}).Function,
 	"savings":  savingsgen.AggregateFunction(savings.Handler{}, savings.Aggregator{}).Function,
+	"client":   clientgen.AggregateFunction(bankclient.Handler{}, bankclient.Aggregator{}).Function,
 }
 
 // replay is P3 and P5: each outcome is what the handler says of the command on
@@ -91,9 +94,9 @@ func balance(events []logged) (minor int64, err error) {
 	for _, r := range events {
 		sign := int64(0)
 		switch r.M.Type.Name() {
-		case "DepositReceived", "InterestPaid":
+		case "DepositReceived", "InterestPaid", "TransferReturned":
 			sign = 1
-		case "CashWithdrawn", "TransferredToChecking":
+		case "CashWithdrawn", "TransferredToChecking", "TransferredToSavings":
 			sign = -1
 		default:
 			continue
@@ -113,11 +116,17 @@ func amountOf(r runtime.Record) int64 {
 		return e.Amount.Minor
 	case *checkinggen.CashWithdrawn:
 		return e.Amount.Minor
+	case *checkinggen.TransferredToSavings:
+		return e.Amount.Minor
+	case *checkinggen.TransferReturned:
+		return e.Amount.Minor
 	case *savingsgen.DepositReceived:
 		return e.Amount.Minor
 	case *savingsgen.InterestPaid:
 		return e.Amount.Minor
 	case *savingsgen.TransferredToChecking:
+		return e.Amount.Minor
+	case *savingsgen.TransferReturned:
 		return e.Amount.Minor
 	}
 	return 0

@@ -27,6 +27,7 @@ type world struct {
 	redis     redisServer
 	functions map[string]*function
 	gateways  []*gateway
+	circle    bool   // dispatchers run
 	run       string // part of all ids of aggregates, so that a shared Redis is no trouble
 }
 
@@ -35,6 +36,7 @@ type setup struct {
 	gateways int
 	layout   kafka.Layout
 	session  time.Duration     // how long a silent gateway keeps its partitions
+	circle   bool              // the bank's clients and dispatchers, too
 	stack    string            // text of a stack.yml; "" for the bank's
 	programs map[string]string // functions by name: their programs; nil for the bank's
 	env      []string          // of the functions
@@ -48,12 +50,12 @@ func newWorld(t *testing.T, s setup) *world {
 	program := evento(t) // what takes long comes first
 	if s.programs == nil {
 		s.programs = map[string]string{}
-		for _, name := range bankFunctions() {
+		for _, name := range bankFunctions(s.circle) {
 			s.programs[name] = bankFunction(t, name)
 		}
 	}
 	if s.stack == "" {
-		s.stack = bankStack(t)
+		s.stack = bankStack(t, bankFunctions(s.circle))
 	}
 	stack := filepath.Join(t.TempDir(), "stack.yml")
 	if err := os.WriteFile(stack, []byte(s.stack), 0o600); err != nil {
@@ -68,7 +70,7 @@ func newWorld(t *testing.T, s setup) *world {
 	if s.kafka == nil {
 		s.kafka = startKafka(t)
 	}
-	w := &world{kafka: s.kafka, redis: s.redis(t), functions: map[string]*function{}}
+	w := &world{kafka: s.kafka, redis: s.redis(t), functions: map[string]*function{}, circle: s.circle}
 	w.run = strings.TrimSuffix(w.kafka.Prefix, "-")
 	w.topics = kafka.Topics{Prefix: w.kafka.Prefix + "evento", Layout: s.layout}
 	for _, name := range slices.Sorted(maps.Keys(s.programs)) {
