@@ -130,6 +130,7 @@ type gateway struct {
 	url     string
 	program string
 	args    []string
+	env     []string
 
 	mu      sync.Mutex // guards what follows
 	process *process
@@ -138,7 +139,7 @@ type gateway struct {
 
 func (g *gateway) start(t testing.TB) {
 	t.Helper()
-	p := start(t, g.name, g.program, nil, g.args...)
+	p := start(t, g.name, g.program, g.env, g.args...)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.process = p
