@@ -20,7 +20,7 @@ demo: build ## a tour of what make run has started, in another terminal; ARGS="-
 
 .PHONY: build
 build: tools ## build bin/evento
-	@echo "building $(BIN) (the first time takes some minutes)"
+	@[ -e $(BIN) ] || echo "building $(BIN); the first time takes some minutes"
 	@go build -o $(BIN) ./cmd/evento
 
 ##@ Test

@@ -175,16 +175,24 @@ func (r *reloader) build(ctx context.Context, functions []Function) map[string]s
 	}
 	r.say.line("building %s", names(changed))
 	programs, err := r.builder.BuildAll(ctx, changed, func(Function, time.Duration) {})
+	if ctx.Err() != nil {
+		return programs
+	}
+	if err != nil {
+		r.say.line("%v", err)
+	}
+	var same []Function
 	for _, f := range changed {
-		if ctx.Err() != nil {
-			break
-		}
-		if programs[f.Name] == "" && r.set.get(f.Name) != nil {
+		switch now, program := r.set.get(f.Name), programs[f.Name]; {
+		case now == nil:
+		case program == "":
 			r.say.line("function %s: the former one goes on", f.Name)
+		case program == now.bin:
+			same = append(same, f)
 		}
 	}
-	if err != nil && ctx.Err() == nil {
-		r.say.line("%v", err)
+	if len(same) > 0 {
+		r.say.line("built, and the same programs as before: %s", names(same))
 	}
 	return programs
 }

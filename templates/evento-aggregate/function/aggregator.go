@@ -9,6 +9,8 @@ import (
 // Aggregator makes a cart of its events.
 type Aggregator struct{ gen.FailuresIgnored }
 
+var _ gen.Aggregator = Aggregator{} // a method that is missing does not compile
+
 // ProductAdded adds a line, or to the line that has the product.
 func (Aggregator) ProductAdded(_ runtime.AggregatorContext, cart *gen.Cart, e *gen.ProductAdded) (*gen.Cart, error) {
 	if cart == nil {

@@ -14,6 +14,8 @@ import (
 // Handler decides what may be done with a cart.
 type Handler struct{}
 
+var _ gen.Handler = Handler{} // a method that is missing does not compile
+
 // AddProduct puts a product into the cart.
 func (Handler) AddProduct(_ runtime.HandlerContext, cart *gen.Cart, c *gen.AddProduct) ([]gen.Event, error) {
 	switch {
