@@ -135,7 +135,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	set := newFunctionSet(functionOptions{
-		logs: filepath.Join(dir, "logs"), drill: filepath.Join(dir, DrillFile), timing: o.Timing, hard: o.Hard, say: say,
+		logs: filepath.Join(dir, "logs"), drill: filepath.Join(dir, DrillFile), port: o.Port, timing: o.Timing, hard: o.Hard, say: say,
 	})
 	addresses := &Addresses{}
 	reload := newReloader(o, dir, "http://"+listen, builder, set, addresses, say, functions, string(stackText), schemas)

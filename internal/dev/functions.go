@@ -14,6 +14,7 @@ import (
 type functionOptions struct {
 	logs   string
 	drill  string // see DrillFile
+	port   int    // of the gateway, which listens later than functions do
 	timing Timing
 	hard   <-chan struct{}
 	say    *printer
@@ -27,8 +28,9 @@ type functionSet struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // the processes
 
-	mu      sync.Mutex          // guards running
+	mu      sync.Mutex          // guards what follows
 	running map[string]*process // what is called; one that is about to be, or was, is not in it
+	ports   []int               // of all processes, also those that do not listen yet
 }
 
 // newFunctionSet returns a set in which nothing runs. It must be stopped.
@@ -38,22 +40,41 @@ func newFunctionSet(o functionOptions) *functionSet {
 	return &functionSet{o: o, changed: make(chan struct{}, 1), ctx: ctx, cancel: cancel, running: make(map[string]*process)}
 }
 
+// takePort finds a port for a process, and keeps it for that process.
+func (s *functionSet) takePort() (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, err := freePorts(1, slices.Concat(s.ports, []int{s.o.port})...)
+	if err != nil {
+		return 0, err
+	}
+	s.ports = append(s.ports, found[0])
+	return found[0], nil
+}
+
+func (s *functionSet) leavePort(port int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ports = slices.DeleteFunc(s.ports, func(p int) bool { return p == port })
+}
+
 // start starts the program of a function on a port of its own and waits until it
 // is healthy. It does not belong to what is called before [functionSet.replace].
 func (s *functionSet) start(ctx context.Context, f Function, program string) (*process, error) {
-	ports, err := freePorts(1)
+	port, err := s.takePort()
 	if err != nil {
 		return nil, err
 	}
 	runCtx, cancel := context.WithCancel(s.ctx)
 	p := &process{
-		function: f, bin: program, port: ports[0], url: fmt.Sprintf("http://127.0.0.1:%d", ports[0]),
+		function: f, bin: program, port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port),
 		logFile: filepath.Join(s.o.logs, f.Name+".log"), drill: s.o.drill, timing: s.o.timing, hard: s.o.hard, say: s.o.say,
 		changed: s.tell, cancel: cancel, done: make(chan struct{}),
 	}
 	result := make(chan error, 2) // room for both words, so that nobody waits for us
 	s.wg.Go(func() {
 		defer close(p.done)
+		defer s.leavePort(port)
 		if err := p.run(runCtx, func() { result <- nil }); err != nil {
 			result <- err
 		}

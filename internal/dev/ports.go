@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"syscall"
 )
 
@@ -53,17 +56,35 @@ func portFree(addr string) error {
 	return l.Close()
 }
 
-// freePorts returns n different ports of the loopback interface that nobody listens on now.
-func freePorts(n int) ([]int, error) {
-	found := make([]int, n)
-	for i := range found {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+// Ports for what is started lie below those that systems give to outgoing
+// connections: one of these must not take a port between the look and the start,
+// or while a function that died is started again.
+const (
+	firstPort = 20000
+	lastPort  = 29999
+)
+
+// freePorts returns n different ports of the loopback interface that nobody
+// listens on now, and none of taken: those are for who will listen soon.
+func freePorts(n int, taken ...int) ([]int, error) {
+	var found []int
+	for range 100 * n {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		if slices.Contains(taken, port) {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("looking for a free port: %w", err)
 		}
 		// Held until all are found, so that none is given twice.
 		defer l.Close()
-		found[i] = l.Addr().(*net.TCPAddr).Port
+		if found = append(found, port); len(found) == n {
+			return found, nil
+		}
 	}
-	return found, nil
+	return nil, fmt.Errorf("no %d free ports found from %d to %d", n, firstPort, lastPort)
 }

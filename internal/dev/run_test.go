@@ -403,3 +403,20 @@ func TestHardStop(t *testing.T) {
 		t.Error("the function still runs")
 	}
 }
+
+// The gateway listens after the functions: none of them may have its port.
+func TestPortsOfFunctionsAreNobodyElses(t *testing.T) {
+	taken := make([]int, 0, lastPort-firstPort)
+	for p := firstPort; p < lastPort; p++ {
+		taken = append(taken, p) // all but the last one
+	}
+	for range 20 {
+		found, err := freePorts(1, taken...)
+		if err == nil && found[0] != lastPort {
+			t.Fatalf("port %d was given a second time", found[0])
+		}
+	}
+	if _, err := freePorts(2, append(taken, lastPort)...); err == nil {
+		t.Error("ports are found where all are taken")
+	}
+}
