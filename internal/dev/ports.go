@@ -60,8 +60,8 @@ func portFree(addr string) error {
 // connections: one of these must not take a port between the look and the start,
 // or while a function that died is started again.
 const (
-	firstPort = 20000
-	lastPort  = 29999
+	firstPort = 10000
+	lastPort  = 11999
 )
 
 // freePorts returns n different ports of the loopback interface that nobody
