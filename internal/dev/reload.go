@@ -140,10 +140,10 @@ func (r *reloader) register(ctx context.Context, functions []Function) error {
 		case err != nil:
 			return fmt.Errorf("schema %s could not be registered: %w", shown(path), err)
 		case len(types) > 0:
-			delete(r.refused, path)
+			r.accept(path, functions)
 			r.say.line("schema %s is registered, new: %s; evento generate makes its Go types", shown(path), strings.Join(types, ", "))
 		default:
-			delete(r.refused, path)
+			r.accept(path, functions)
 		}
 		r.schemas[path] = string(text)
 	}
@@ -195,6 +195,21 @@ func (r *reloader) build(ctx context.Context, functions []Function) map[string]s
 		r.say.line("built, and the same programs as before: %s", names(same))
 	}
 	return programs
+}
+
+// accept notes that a schema is in order. Functions that waited for it are built:
+// the file may have been mended between the look at it and the look at them, and
+// then nothing of them changes any more.
+func (r *reloader) accept(path string, functions []Function) {
+	if !r.refused[path] {
+		return
+	}
+	for _, f := range functions {
+		if r.refusedIn(f) != "" {
+			delete(r.tried, f.Name)
+		}
+	}
+	delete(r.refused, path)
 }
 
 func (r *reloader) refusedIn(f Function) string {

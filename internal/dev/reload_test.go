@@ -341,3 +341,14 @@ func TestChangedSchemaIsRegistered(t *testing.T) {
 	g.answers(t, "two", "zwo")
 	r.end(t)
 }
+
+// A schema may be mended after the look at schemas and before the look at the
+// function, which then has been seen as it is and refused for the former one.
+func TestMendedSchemaHasItsFunctionsBuilt(t *testing.T) {
+	path := filepath.Join("one", "Cart.avsc")
+	r := &reloader{refused: map[string]bool{path: true}, tried: map[string]string{"one": "as it is", "two": "as it is"}}
+	r.accept(path, []Function{{Name: "one", Dir: "one"}, {Name: "two", Dir: "two"}})
+	if r.refused[path] || r.tried["one"] != "" || r.tried["two"] == "" {
+		t.Errorf("refused %v, tried %v", r.refused, r.tried)
+	}
+}
