@@ -149,6 +149,7 @@ func (x *Consumer) begin(partition int32, offset int64, size int) func() {
 	}
 	if p.offsets == nil {
 		p.offsets = position.NewOffsets(position.Position{Offset: offset})
+		x.cfg.Log.Info("reading a partition", "group", x.cfg.Group, "partition", partition, "offset", offset)
 	}
 	p.offsets.See(offset)
 	x.outstanding++
