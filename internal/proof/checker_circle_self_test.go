@@ -53,7 +53,7 @@ func (e *evidence) about(t *testing.T, name runtime.TypeName) int {
 
 // sentBy is the index of the first command of a decision.
 func (e *evidence) sentBy(d int) int {
-	return slices.IndexFunc(e.Commands, func(r logged) bool { return r.M.Key() == e.Decisions[d].commandKey(0) })
+	return slices.IndexFunc(e.Commands, func(r logged) bool { return r.M.Key() == e.Decisions[d].CommandKey(0) })
 }
 
 // become makes an event another one, of the same aggregate.
@@ -80,60 +80,60 @@ func TestCheckerFindsEachLieOfTheCircle(t *testing.T) {
 	)
 	usd := func(minor int64) savingsgen.Money { return savingsgen.Money{Minor: minor, Currency: "USD"} }
 	lies := map[string]struct {
-		found string // the beginning of what is found
+		found string // its invariant, and words that are in it
 		tell  func(t *testing.T, e *evidence)
 	}{
-		"a deposit is more than was sent": {"money: the accounts hold", func(t *testing.T, e *evidence) {
+		"a deposit is more than was sent": {"I13: the accounts hold", func(t *testing.T, e *evidence) {
 			become(t, e.Events[e.event(t, arrived)].M, &savingsgen.DepositReceived{Transaction_id: "t-1", Source: "checking:1", Amount: usd(501)})
 		}},
-		"cash is paid that is in no event": {"money: the accounts hold", func(t *testing.T, e *evidence) {
+		"cash is paid that is in no event": {"I13: the accounts hold", func(t *testing.T, e *evidence) {
 			i := slices.IndexFunc(e.Commands, func(r logged) bool { return r.M.ID == "out" })
 			become(t, e.Commands[i].M, &checkinggen.WithdrawCash{Destination: "atm", Amount: checkinggen.Money{Minor: 101, Currency: "USD"}})
 		}},
-		"a transfer neither arrives nor comes back": {"money: checking:1: transfer t-1 of 500 to savings:1", func(t *testing.T, e *evidence) {
+		"a transfer neither arrives nor comes back": {"I13: checking:1: transfer t-1 of 500 to savings:1", func(t *testing.T, e *evidence) {
 			i := e.event(t, completed)
 			e.Events = slices.Delete(e.Events, i, i+1)
 		}},
-		"a transfer arrives and comes back": {"money: checking:1: transfer t-1 ends with the CheckingAccount.TransferReturned", func(t *testing.T, e *evidence) {
+		"a transfer arrives and comes back": {"I13: checking:1: transfer t-1 ends with the CheckingAccount.TransferReturned", func(t *testing.T, e *evidence) {
 			i := e.event(t, completed)
 			r := e.Events[i]
 			twin := *r.M
 			become(t, &twin, &checkinggen.TransferReturned{Transaction_id: "t-1", Destination: "savings:1", Amount: checkinggen.Money(usd(500))})
-			e.Events = slices.Insert(e.Events, i+1, logged{runtime.Coordinates{Topic: r.At.Topic, Offset: r.At.Offset + 1}, &twin})
+			e.Events = slices.Insert(e.Events, i+1, logged{At: runtime.Coordinates{Topic: r.At.Topic, Offset: r.At.Offset + 1}, M: &twin})
 		}},
-		"what has arrived comes back": {"money: transfer t-1 from checking:1 to savings:1 was completed 0 times", func(t *testing.T, e *evidence) {
+		"what has arrived comes back": {"I13: transfer t-1 from checking:1 to savings:1 was completed 0 times", func(t *testing.T, e *evidence) {
 			become(t, e.Events[e.event(t, completed)].M, &checkinggen.TransferReturned{Transaction_id: "t-1", Destination: "savings:1", Amount: checkinggen.Money(usd(500))})
 		}},
-		"what comes back is said to have arrived": {"money: transfer t-2 from checking:1 to savings:nobody was completed 1 times", func(t *testing.T, e *evidence) {
+		"what comes back is said to have arrived": {"I13: transfer t-2 from checking:1 to savings:nobody was completed 1 times", func(t *testing.T, e *evidence) {
 			become(t, e.Events[e.event(t, returned)].M, &checkinggen.TransferCompleted{Transaction_id: "t-2"})
 		}},
-		"less comes back than left": {"money: checking:1: 50 left at", func(t *testing.T, e *evidence) {
+		"less comes back than left": {"I13: checking:1: 50 left at", func(t *testing.T, e *evidence) {
 			become(t, e.Events[e.event(t, returned)].M, &checkinggen.TransferReturned{Transaction_id: "t-2", Destination: "savings:nobody", Amount: checkinggen.Money(usd(49))})
 		}},
-		"a transfer arrives twice": {"money: transfer t-1 from checking:1 to savings:1 was completed 1 times with 500 and returned 0 times; 2 deposits", func(t *testing.T, e *evidence) {
+		"a transfer arrives twice": {"I13: transfer t-1 from checking:1 to savings:1 was completed 1 times with 500 and returned 0 times; 2 deposits", func(t *testing.T, e *evidence) {
 			i := e.event(t, arrived)
 			r := e.Events[i]
 			twin := *r.M
-			e.Events = slices.Insert(e.Events, i+1, logged{runtime.Coordinates{Topic: r.At.Topic, Offset: r.At.Offset + 1}, &twin})
+			e.Events = slices.Insert(e.Events, i+1, logged{At: runtime.Coordinates{Topic: r.At.Topic, Offset: r.At.Offset + 1}, M: &twin})
 		}},
 
-		"a chain ends at nobody's command": {"P6: the causes of", func(_ *testing.T, e *evidence) {
+		"a chain ends at nobody's command": {"I8: sent by nobody", func(_ *testing.T, e *evidence) {
 			e.Sent = slices.DeleteFunc(e.Sent, func(c *command) bool { return c.ID == "arrives" })
 		}},
-		"a cause is not there": {"P6: d-", func(t *testing.T, e *evidence) {
+		"a cause is not there": {"I8: is not the one that", func(t *testing.T, e *evidence) {
 			e.Commands[e.sentBy(e.about(t, arrived))].M.Cause.Offset++
 		}},
-		"a cause is another message": {"P6: d-", func(t *testing.T, e *evidence) {
+		"a cause is another message": {"I8: is not what stands", func(t *testing.T, e *evidence) {
 			e.Commands[e.sentBy(e.about(t, arrived))].M.CausationID = e.Events[0].M.ID
 		}},
-		"causes that go round": {"P6: the causes of", func(t *testing.T, e *evidence) {
+		"causes that go round": {"I8: is not the one that", func(t *testing.T, e *evidence) {
 			c, event := e.Commands[e.sentBy(e.about(t, arrived))], e.Events[e.event(t, completed)]
 			c.M.Cause, c.M.CausationID = event.At, event.M.ID
 		}},
-		"another root cause on the way": {"P6: d-", func(t *testing.T, e *evidence) {
+		"another root cause on the way": {"I8: is not what stands", func(t *testing.T, e *evidence) {
 			e.Commands[e.sentBy(e.about(t, arrived))].M.CorrelationID = "in"
 		}},
-		"all agree on a wrong root cause": {"P6: the causes of", func(_ *testing.T, e *evidence) {
+		"all agree on a wrong root cause": {"I8: no cause, and the root cause", func(_ *testing.T, e *evidence) {
 			lie := func(m *runtime.Message) {
 				if m.CorrelationID == "arrives" || m.ID == "arrives" {
 					m.CorrelationID = "in"
@@ -146,19 +146,19 @@ func TestCheckerFindsEachLieOfTheCircle(t *testing.T) {
 				lie(d.M)
 			}
 		}},
-		"a command as of a dispatcher that has not decided it": {"P6: the command at", func(t *testing.T, e *evidence) {
+		"a command as of a dispatcher that has not decided it": {"I8: none has decided on it", func(t *testing.T, e *evidence) {
 			twin := *e.Commands[e.sentBy(e.about(t, left))].M
 			twin.ID = "d-forged-0"
-			e.Commands = append(e.Commands, logged{runtime.Coordinates{Topic: "commands", Offset: int64(len(e.Commands))}, &twin})
+			e.Commands = append(e.Commands, logged{At: runtime.Coordinates{Topic: "commands", Offset: int64(len(e.Commands))}, M: &twin})
 		}},
-		"a decision about no event": {"P6: the decision at", func(t *testing.T, e *evidence) {
+		"a decision about no event": {"I8: the decision is about event", func(t *testing.T, e *evidence) {
 			e.Decisions[e.about(t, left)].D.Event = "nothing"
 		}},
-		"a decision of a dispatcher that is none": {"P6: the decision at", func(t *testing.T, e *evidence) {
+		"a decision of a dispatcher that is none": {"I8: which is no dispatcher", func(t *testing.T, e *evidence) {
 			e.Decisions[e.about(t, left)].D.Dispatcher = "openfaas-fn/others"
 		}},
 
-		"two decisions": {"dispatch: openfaas-fn/transfers has decided about", func(t *testing.T, e *evidence) {
+		"two decisions": {"I2: has decided about", func(t *testing.T, e *evidence) {
 			d := e.Decisions[e.about(t, left)]
 			d.At.Offset = int64(len(e.Decisions))
 			e.Decisions = append(e.Decisions, d)
@@ -175,33 +175,33 @@ func TestCheckerFindsEachLieOfTheCircle(t *testing.T) {
 			d := &e.Decisions[e.about(t, "Client.ClientDeactivated")]
 			d.D.Commands = d.D.Commands[:1]
 		}},
-		"a command that was not sent": {"dispatch: command 0 of the decision at", func(t *testing.T, e *evidence) {
+		"a command that was not sent": {"I1: a command of the decision", func(t *testing.T, e *evidence) {
 			i := e.sentBy(e.about(t, "SavingsAccount.DepositReceived"))
 			e.Commands = slices.Delete(e.Commands, i, i+1)
 		}},
-		"a command that was sent otherwise": {"dispatch: the command at", func(t *testing.T, e *evidence) {
+		"a command that was sent otherwise": {"I8: is not the one that was decided", func(t *testing.T, e *evidence) {
 			r := e.Commands[e.sentBy(e.about(t, left))]
 			become(t, r.M, &savingsgen.ReceiveDeposit{Transaction_id: "t-1", Source: "checking:1", Amount: usd(501)})
 		}},
-		"sent twice, and not the same": {"dispatch: the command at", func(t *testing.T, e *evidence) {
+		"sent twice, and not the same": {"I8: is not the one", func(t *testing.T, e *evidence) {
 			twin := *e.Commands[e.sentBy(e.about(t, left))].M
 			become(t, &twin, &savingsgen.ReceiveDeposit{Transaction_id: "t-1", Source: "checking:1", Amount: usd(501)})
-			e.Commands = append(e.Commands, logged{runtime.Coordinates{Topic: "commands", Offset: int64(len(e.Commands))}, &twin})
+			e.Commands = append(e.Commands, logged{At: runtime.Coordinates{Topic: "commands", Offset: int64(len(e.Commands))}, M: &twin})
 		}},
-		"two decisions with one command": {"dispatch: the decisions at", func(t *testing.T, e *evidence) {
+		"two decisions with one command": {"I2: has the same command", func(t *testing.T, e *evidence) {
 			d := e.Decisions[e.about(t, left)]
 			d.At.Offset, d.D.Epoch = int64(len(e.Decisions)), 1
 			e.Decisions = append(e.Decisions, d)
 		}},
-		"a dispatched command without an outcome": {"P2: ", func(t *testing.T, e *evidence) {
+		"a dispatched command without an outcome": {"I9: no outcome", func(t *testing.T, e *evidence) {
 			e.Events = slices.Delete(e.Events, len(e.Events)-1, len(e.Events))
 		}},
-		"a dispatched command with two outcomes": {"P4: ", func(t *testing.T, e *evidence) {
+		"a dispatched command with two outcomes": {"I2: a second outcome", func(t *testing.T, e *evidence) {
 			r := e.Events[e.event(t, completed)]
 			twin := *r.M
-			e.Events = append(e.Events, logged{runtime.Coordinates{Topic: r.At.Topic, Offset: 1000}, &twin})
+			e.Events = append(e.Events, logged{At: runtime.Coordinates{Topic: r.At.Topic, Offset: 1000}, M: &twin})
 		}},
-		"a dispatched command with the outcome of another decision": {"P3: ", func(t *testing.T, e *evidence) {
+		"a dispatched command with the outcome of another decision": {"I4: the handler says", func(t *testing.T, e *evidence) {
 			become(t, e.Events[e.event(t, "Client.AccountLinked")].M, &clientgen.AccountLinked{Account: "checking:other"})
 		}},
 	}
@@ -210,8 +210,9 @@ func TestCheckerFindsEachLieOfTheCircle(t *testing.T) {
 			e := honestCircle(t)
 			lie.tell(t, e)
 			found := check(*e)
+			invariant, words, _ := strings.Cut(lie.found, ": ")
 			for _, f := range found {
-				if strings.HasPrefix(f, lie.found) {
+				if strings.HasPrefix(f, invariant+": ") && strings.Contains(f, words) {
 					return
 				}
 			}
@@ -225,7 +226,7 @@ func TestCheckerFindsEachLieOfTheCircle(t *testing.T) {
 func TestCheckerBelievesWhatIsAllowed(t *testing.T) {
 	e := honestCircle(t)
 	r := e.Commands[e.sentBy(e.about(t, "SavingsAccount.DepositReceived"))]
-	e.Commands = append(e.Commands, logged{runtime.Coordinates{Topic: "commands", Offset: int64(len(e.Commands))}, r.M})
+	e.Commands = append(e.Commands, logged{At: runtime.Coordinates{Topic: "commands", Offset: int64(len(e.Commands))}, M: r.M})
 	d := e.Decisions[e.about(t, "SavingsAccount.DepositReceived")]
 	d.At.Offset, d.D.Status, d.D.Commands = int64(len(e.Decisions)), avro.DispatchParked, nil
 	e.Decisions = append(e.Decisions, d)

@@ -11,6 +11,7 @@ import (
 	"github.com/evento-oss/evento/examples/bank/interest"
 	"github.com/evento-oss/evento/examples/bank/transfers"
 	"github.com/evento-oss/evento/internal/avro"
+	"github.com/evento-oss/evento/internal/verify"
 	"github.com/evento-oss/evento/runtime"
 	"github.com/evento-oss/evento/triggers"
 )
@@ -47,15 +48,7 @@ func reaction(dispatcher string, event *runtime.Message) ([]*runtime.Message, er
 }
 
 // decision is a record of the dispatched topic.
-type decision struct {
-	logged
-	D avro.Dispatched
-}
-
-// commandKey is the identity of one of its commands, counted from 0.
-func (d decision) commandKey(i int) runtime.CommandKey {
-	return runtime.NewCommandKey(d.M.Source, d.D.Commands[i].Target.Aggregate(), fmt.Sprintf("%s-%d", d.M.ID, i))
-}
+type decision = verify.Decision
 
 // decisions reads the dispatched topic.
 func (w *world) decisions(t testing.TB) []decision {
@@ -67,7 +60,7 @@ func (w *world) decisions(t testing.TB) []decision {
 		if err != nil {
 			t.Fatalf("decision at %s: %v", r.At, err)
 		}
-		list = append(list, decision{r, d})
+		list = append(list, decision{Record: r, D: d})
 	}
 	return list
 }
@@ -98,7 +91,7 @@ func (e evidence) owed() error {
 		}
 		decided[[2]string{d.D.Dispatcher, d.D.Event}] = true
 		for i := range d.D.Commands {
-			if !there[d.commandKey(i)] {
+			if !there[d.CommandKey(i)] {
 				return fmt.Errorf("command %d of the decision at %s is not sent", i, d.At)
 			}
 		}

@@ -9,10 +9,10 @@
 //
 // Clients write down what they sent and what they were told: that a command was
 // accepted, that it was not, or that they do not know. When a run is over, the
-// checker ([check]) holds this history against what a committed reader sees of the
-// topics, against the HTTP API and against Redis. Where dispatchers run, it asks
-// them again about each event, follows each cause to its root, and counts the
-// money. Its own tests show that it notices each kind of lie.
+// checker ([verify.Checker], with what the bank adds to it) holds this history
+// against what a committed reader sees of the topics; the HTTP API and Redis are
+// held against them, too. Where dispatchers run, it asks them again about each
+// event, and counts the money. Its own tests show that it notices each kind of lie.
 //
 // The embedded broker differs from Apache Kafka where ownership is concerned; what
 // these tests say of fencing, and how fast, counts on the real one. What happens

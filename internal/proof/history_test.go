@@ -3,12 +3,11 @@ package proof
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/evento-oss/evento/internal/verify"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -93,40 +92,18 @@ func (o *outcome) final() bool {
 }
 
 // same returns how two final outcomes of a command differ, "" when they do not.
-func (o *outcome) same(other *outcome) string {
-	var list []string
-	differ("", reflect.ValueOf(*o), reflect.ValueOf(*other), &list)
-	return strings.Join(list, "; ")
-}
+func (o *outcome) same(other *outcome) string { return verify.Differ(*o, *other) }
 
-// differ lists the fields in which two values of one type differ.
-func differ(path string, a, b reflect.Value, list *[]string) {
-	switch {
-	case a.Type() == reflect.TypeFor[time.Time]():
-		if a.Interface().(time.Time).Equal(b.Interface().(time.Time)) {
-			return
-		}
-	case a.Kind() == reflect.Struct:
-		for i := range a.NumField() {
-			differ(path+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i), list)
-		}
-		return
-	case a.Kind() == reflect.Slice && a.Type().Elem().Kind() == reflect.Struct && a.Len() == b.Len():
-		for i := range a.Len() {
-			differ(fmt.Sprintf("%s[%d]", path, i), a.Index(i), b.Index(i), list)
-		}
-		return
-	case reflect.DeepEqual(a.Interface(), b.Interface()):
-		return
+// told is a final outcome as the checker takes it, or nil.
+func (o *outcome) told() *verify.Outcome {
+	if !o.final() {
+		return nil
 	}
-	*list = append(*list, fmt.Sprintf("%s is %s and %s", path, shown(a), shown(b)))
-}
-
-func shown(v reflect.Value) string {
-	if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Uint8 {
-		return string(v.Bytes())
+	told := &verify.Outcome{Status: o.Status, Version: o.Version, Full: *o}
+	for _, e := range o.Events {
+		told.Events = append(told.Events, verify.Shown{Coordinates: e.Coordinates, ID: e.ID, Type: e.Type, Version: e.Version})
 	}
-	return fmt.Sprintf("%+v", v.Interface())
+	return told
 }
 
 func (c *command) add(a attempt) {

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -46,8 +47,11 @@ func (o *oracle) send(id string, to runtime.Entity, record runtime.Record) {
 	}})
 }
 
+// correlation is the id of a message's root cause; a root is its own.
+func correlation(m *runtime.Message) string { return cmp.Or(m.CorrelationID, m.ID) }
+
 func (o *oracle) write(m *runtime.Message) {
-	o.e.Commands = append(o.e.Commands, logged{runtime.Coordinates{Topic: "commands", Offset: int64(len(o.e.Commands))}, m})
+	o.e.Commands = append(o.e.Commands, logged{At: runtime.Coordinates{Topic: "commands", Offset: int64(len(o.e.Commands))}, M: m})
 }
 
 // decide makes the outcomes of all commands that have none, and of those that they lead to.
@@ -79,7 +83,7 @@ func (o *oracle) decide() {
 				break
 			}
 		}
-		r := logged{runtime.Coordinates{Topic: "events", Offset: int64(2 * len(o.e.Events))}, &m}
+		r := logged{At: runtime.Coordinates{Topic: "events", Offset: int64(2 * len(o.e.Events))}, M: &m}
 		o.e.Events = append(o.e.Events, r)
 		for _, name := range o.e.Dispatchers {
 			o.dispatch(name, r)
@@ -99,7 +103,7 @@ func (o *oracle) dispatch(name string, r logged) {
 	}
 	n := len(o.e.Decisions)
 	d := decision{D: avro.Dispatched{Dispatcher: name, Event: r.M.ID, At: r.At.String(), Status: avro.DispatchDecided}}
-	d.logged = logged{runtime.Coordinates{Topic: "dispatched", Offset: int64(n)}, &runtime.Message{
+	d.Record = logged{At: runtime.Coordinates{Topic: "dispatched", Offset: int64(n)}, M: &runtime.Message{
 		ID: fmt.Sprintf("d-%d", n), Type: runtime.TypeDispatched, Source: "/evento/test/dispatchers/" + name, Subject: r.M.Subject,
 		CausationID: r.M.ID, CorrelationID: r.M.CorrelationID, Cause: r.At, Time: r.M.Time,
 	}}

@@ -11,6 +11,7 @@ import (
 	clientgen "github.com/evento-oss/evento/examples/bank/client/gen"
 	"github.com/evento-oss/evento/examples/bank/savings"
 	savingsgen "github.com/evento-oss/evento/examples/bank/savings/gen"
+	"github.com/evento-oss/evento/internal/verify"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -22,10 +23,10 @@ var bank = map[string]*runtime.Function{
 	"client":   clientgen.AggregateFunction(bankclient.Handler{}, bankclient.Aggregator{}).Function,
 }
 
-// replay is P3 and P5: each outcome is what the handler says of the command on
+// replay is I4 and I7: each outcome is what the handler says of the command on
 // the state that all events before it leave. The poisonable handler of these
 // tests decides as the bank's does, when it decides.
-func (c *checker) replay(id runtime.AggregateID, events []logged) {
+func (c *bankCheck) replay(id runtime.AggregateID, events []logged) {
 	in := runtime.Invocation{ID: "1", Kind: runtime.KindExecute, Aggregate: id}
 	var recorded [][]logged
 	for _, r := range events {
@@ -52,7 +53,7 @@ func (c *checker) replay(id runtime.AggregateID, events []logged) {
 	}
 	said := bank[id.Prefix()].Invoke(context.Background(), in, nil)
 	if said.Failure != nil || len(said.Steps) != len(recorded) {
-		c.add("P3", "%s: its commands cannot be replayed in the order of their events: %v", id, said.Failure)
+		c.add(verify.Linear, "%s: its commands cannot be replayed in the order of their events: %v", id, said.Failure)
 		return
 	}
 	for i, step := range said.Steps {
@@ -64,7 +65,7 @@ func (c *checker) replay(id runtime.AggregateID, events []logged) {
 			got = append(got, fmt.Sprintf("%s %x", r.M.Type, r.M.Data))
 		}
 		if !slices.Equal(want, got) {
-			c.add("P3", "%s: at %s is recorded %q; the handler says %q of this command after all the others", id, recorded[i][0].At, got, want)
+			c.add(verify.Linear, "%s: at %s is recorded %q; the handler says %q of this command after all the others", id, recorded[i][0].At, got, want)
 			return // all that follow differ too
 		}
 	}

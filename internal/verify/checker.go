@@ -170,6 +170,7 @@ type Partition struct {
 	torn     int                  // commands of whose events some are read, and not all
 	writers  map[string]int       // processes that have written events here, in the order of their first
 
-	term   int64 // of the last record
-	termAt runtime.Coordinates
+	term     int64 // of the events to come
+	newest   int64 // of the events so far
+	newestAt runtime.Coordinates
 }

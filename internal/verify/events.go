@@ -204,16 +204,18 @@ func leads(at, hint, want int64) bool {
 	return hint == want
 }
 
+// Term says that the events which follow were written by the owner of this
+// generation, from 1. The simulation knows it; Kafka does not tell, and then it is
+// left out.
+func (p *Partition) Term(term int64) { p.term = term }
+
 // terms is I11 where the generation of the writer is known.
 func (p *Partition) terms(r Record) {
-	if r.Term == 0 {
+	if p.term < p.newest {
+		p.c.of(NoZombies, r, "it was written by the owner of term %d, after the one of term %d had written %s", p.term, p.newest, p.newestAt)
 		return
 	}
-	if r.Term < p.term {
-		p.c.of(NoZombies, r, "it was written by the owner of term %d, after the one of term %d had written %s", r.Term, p.term, p.termAt)
-		return
-	}
-	p.term, p.termAt = r.Term, r.At
+	p.newest, p.newestAt = p.term, r.At
 }
 
 // zombie is I11 where it is not: a process that wrote here before another came, and

@@ -32,7 +32,8 @@ type evidence struct {
 	checkpoints map[int32][]Checkpoint
 	snapshots   map[int32][]Snapshot
 	clock       time.Time
-	stays       bool // set-aside records of what is settled
+	terms       map[int64]int64 // by offset in partition 0; nil where they are not known
+	stays       bool            // set-aside records of what is settled
 }
 
 // home is where this test's aggregates live: those of type b in partition 1.
@@ -124,7 +125,7 @@ func (e *evidence) decide(command Record, events int, t runtime.TypeName) {
 			CausationID: command.M.ID, CorrelationID: correlation(command.M), Cause: command.At, Time: now, RecordedTime: now,
 			Pos: pos, Count: events, Prev: runtime.NoPrev, Writer: "evento-ONE-0",
 		}
-		r := Record{At: next(e.events, eventsTopic, command.At.Partition), M: m, Term: 1}
+		r := Record{At: next(e.events, eventsTopic, command.At.Partition), M: m}
 		var links []int64
 		version := uint64(0)
 		for _, before := range e.events {
@@ -210,6 +211,9 @@ func (e *evidence) check() Report {
 		for _, r := range e.events {
 			if r.At.Partition != n {
 				continue
+			}
+			if e.terms != nil && n == 0 {
+				p.Term(e.terms[r.At.Offset])
 			}
 			if c.read(r.At) {
 				p.Event(r)

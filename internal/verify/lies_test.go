@@ -63,7 +63,7 @@ var lies = map[string]struct {
 	"two outcomes": {OneOutcome, "a second outcome", func(e *evidence) {
 		twin, last := *e.events[5].M, e.lastOf("a:1")
 		twin.Sequence, twin.Prev = last.M.Sequence+1, last.At.Offset
-		e.events = append(e.events, Record{At: next(e.events, eventsTopic, 0), M: &twin, Term: 1})
+		e.events = append(e.events, Record{At: next(e.events, eventsTopic, 0), M: &twin})
 	}},
 	"two answers": {OneOutcome, "two answers", func(e *evidence) {
 		o := *e.sent[5].Attempts[0].Outcome
@@ -206,11 +206,11 @@ var lies = map[string]struct {
 	}},
 
 	"a write of a former term": {NoZombies, "after the one of term 3", func(e *evidence) {
-		for i := range e.events {
-			e.events[i].Term = 1 + int64(i/30)
+		e.terms = map[int64]int64{}
+		for i, r := range e.events {
+			e.terms[r.At.Offset] = 1 + int64(i/30)
 		}
-		e.events[70].Term = 2
-		e.events[69].Term = 3
+		e.terms[e.nth("a:1", 55).At.Offset], e.terms[e.nth("a:1", 54).At.Offset] = 2, 3
 	}},
 	"a write of a former owner": {NoZombies, "does not know of that", func(e *evidence) {
 		for i := range e.events[40:] {

@@ -9,9 +9,6 @@ import (
 type Record struct {
 	At runtime.Coordinates
 	M  *runtime.Message
-	// Term is the generation of the owner that wrote it, from 1; 0 where that is
-	// not known. The simulation knows, and Kafka does not tell.
-	Term int64
 }
 
 // Decision is a record of the dispatched topic.
