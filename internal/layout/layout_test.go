@@ -24,6 +24,8 @@ var rules = []struct {
 	{"knative.dev/", []string{"triggers"}, "it brings 40 MB of Kubernetes with it"},
 	{"github.com/twmb/avro", []string{"internal/avro"}, "one package knows the Avro library"},
 	{"github.com/actgardner/gogen-avro", []string{"runtime", "runtime/protocol", "runtime/internal", "internal/generate", "examples/bank"}, "generated code, and what makes it"},
+	{"github.com/anishathalye/", []string{"internal/verify/linear"}, "it is for tests: whoever has no history of clients has no use for it"},
+	{module + "/internal/verify/linear", []string{"internal/verify/linear"}, "as above: tests alone import it, so it stays out of the program"},
 	{module + "/triggers", []string{"cmd/evento", "triggers"}, "gateway and triggers do not know each other; the program puts them together"},
 	{module + "/gateway", []string{"cmd/evento", "gateway", "internal/proof", "internal/bench"}, "nothing below the gateway knows it"},
 }

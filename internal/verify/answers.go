@@ -106,7 +106,7 @@ func (c *Checker) realTime(all []*operation) {
 			continue
 		}
 		s := span{op: op, version: op.recorded[0].M.Sequence}
-		s.sent, s.done = op.span()
+		s.sent, s.done = op.Span()
 		by[op.Entity.Aggregate()] = append(by[op.Entity.Aggregate()], s)
 	}
 	for _, list := range by {

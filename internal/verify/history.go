@@ -98,9 +98,9 @@ func (o *Operation) Answer() *Outcome {
 	return nil
 }
 
-// span is when it was sent first, and when it was first answered with an outcome;
+// Span is when it was sent first, and when it was first answered with an outcome;
 // zero when it never was.
-func (o *Operation) span() (sent, done time.Time) {
+func (o *Operation) Span() (sent, done time.Time) {
 	for _, a := range o.Attempts {
 		if sent.IsZero() || a.Sent.Before(sent) {
 			sent = a.Sent
