@@ -37,6 +37,15 @@ test-real: tools ## the same suite on a real Apache Kafka and redis-server, whic
 proof: tools ## the promises proved from the outside on real Kafka, 20,000 commands; ARGS="-proof.seed 7"
 	scripts/with-real go test -count=1 -timeout 30m -v ./internal/proof/ -proof.commands 20000 -proof.copyage 1m $(ARGS)
 
+.PHONY: faults
+faults: tools ## the fault campaign on three real brokers, hours of it, a table in build/faults.md; ARGS="-faults.repeat 3"
+	@rm -f build/faults.md build/faults.json
+	go test -count=1 -timeout 12h -v -run '^TestFaults$$' ./internal/proof/ -faults -faults.all -faults.report build/faults.md $(ARGS)
+
+.PHONY: faults-ci
+faults-ci: tools ## the faults of the campaign that fit ten minutes
+	go test -count=1 -timeout 20m -v -run '^TestFaults$$' ./internal/proof/ -faults -faults.report build/faults-ci.md $(ARGS)
+
 .PHONY: lint
 lint: tools ## gofmt and go vet
 	@unformatted=$$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 -r gofmt -l); \

@@ -20,6 +20,7 @@ import (
 // brokers are an Apache Kafka of the test's own, which it may treat as it likes.
 // A broker that is killed and started again has its data and its port.
 type brokers struct {
+	t     testing.TB // whose they are; who starts one again may be a part of it
 	dir   string
 	list  []*process
 	kafka *kafkatest.Kafka
@@ -28,12 +29,12 @@ type brokers struct {
 // startBrokers starts brokers of the test's own. Where the environment names no
 // real Kafka the test is skipped: the embedded one has no data to come back to,
 // and none of a broker's ways to be away.
-func startBrokers(t *testing.T, n int) *brokers {
+func startBrokers(t testing.TB, n int) *brokers {
 	t.Helper()
-	if os.Getenv(kafkatest.Env) == "" {
+	if os.Getenv(kafkatest.Env) == "" && !*flagFaults {
 		t.Skipf("needs brokers of Apache Kafka that it can stop; run it with scripts/with-real")
 	}
-	b := &brokers{dir: t.TempDir(), list: make([]*process, n)}
+	b := &brokers{t: t, dir: t.TempDir(), list: make([]*process, n)}
 	script, err := filepath.Abs(filepath.Join(root, "scripts/make-brokers"))
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +63,7 @@ func startBrokers(t *testing.T, n int) *brokers {
 func (b *brokers) start(t testing.TB, i int) {
 	t.Helper()
 	name := fmt.Sprintf("broker-%d", i+1)
-	b.list[i] = start(t, name, filepath.Join(b.dir, name), nil)
+	b.list[i] = start(b.t, name, filepath.Join(b.dir, name), nil)
 }
 
 func (b *brokers) awaitReady(t testing.TB, i int) {

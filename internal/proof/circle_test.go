@@ -154,7 +154,7 @@ func (g *gateway) awaitDispatchers(t testing.TB) {
 
 // judgeCircle is judge, for a run in which things must have happened that are
 // there to be judged.
-func (w *world) judgeCircle(t *testing.T, h *history) {
+func (w *world) judgeCircle(t testing.TB, h *history) {
 	t.Helper()
 	e := w.judge(t, h)
 	types := map[string]int{}

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,16 +28,20 @@ func readAll(r *http.Response) ([]byte, error) {
 const problemPrefix = "urn:evento:problem:"
 
 // send sends a command once and writes down what came of it.
-func (g *gateway) send(c *command, wait time.Duration) attempt {
+func (g *gateway) send(c *command, wait time.Duration) attempt { return g.sendWithin(c, wait, 0) }
+
+// sendWithin is send by a client that takes no answer after limit for one; 0 is
+// the client's own limit.
+func (g *gateway) sendWithin(c *command, wait, limit time.Duration) attempt {
 	a := attempt{Gateway: g.name, Sent: time.Now()}
-	g.post(c, wait, &a)
+	g.post(c, wait, limit, &a)
 	a.Done = time.Now()
 	a.Result = resultOf(a.Status, a.Problem, a.Outcome)
 	c.add(a)
 	return a
 }
 
-func (g *gateway) post(c *command, wait time.Duration, a *attempt) {
+func (g *gateway) post(c *command, wait, limit time.Duration, a *attempt) {
 	path, typeOf := "/v1/commands", "command_type"
 	if c.Publish {
 		path, typeOf = "/v1/events", "event_type"
@@ -57,6 +62,11 @@ func (g *gateway) post(c *command, wait time.Duration, a *attempt) {
 	}
 	if c.Expect != "" {
 		r.Header.Set("If-Match", `"`+c.Expect+`"`)
+	}
+	if limit > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		r = r.WithContext(ctx)
 	}
 	a.roundTrip(r)
 }

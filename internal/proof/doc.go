@@ -18,4 +18,8 @@
 // these tests say of fencing, and how fast, counts on the real one. What happens
 // when brokers fall silent, die and come back is tested there alone, on brokers of
 // the test's own (scripts/make-brokers).
+//
+// The fault campaign (faults_test.go, fault_*_test.go) is a list of things that go
+// wrong, each tried by itself in a fresh installation under load: warm-up, fault,
+// heal, quiet, check. It is no part of the other tests: make faults, make faults-ci.
 package proof

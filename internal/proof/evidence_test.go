@@ -103,7 +103,7 @@ func (e evidence) open() error {
 }
 
 // judge checks a run that is over: the log, and what the gateways and Redis say.
-func (w *world) judge(t *testing.T, h *history) evidence {
+func (w *world) judge(t testing.TB, h *history) evidence {
 	t.Helper()
 	e := w.evidence(t, h)
 	report(t, check(e))

@@ -19,12 +19,15 @@ type load struct {
 	savings  int           // accounts
 	wait     time.Duration // for outcomes
 	pace     time.Duration // that a client waits after each command
+	answerIn time.Duration // that a client waits for any answer; 0: very long
+	giveUp   time.Duration // how long a client repeats a command that it got no outcome for
 	history  *history
 	choose   func(i int, random *rand.Rand) *command // the i-th command
 
 	done    atomic.Int64 // commands that their clients are through with
 	gate    atomic.Int64 // commands that may be begun; 0: all
 	aborted atomic.Bool  // the test is over: no client sends any more
+	stopped atomic.Bool  // no command is begun any more
 	total   int
 
 	mu    sync.Mutex // guards what follows
@@ -32,16 +35,13 @@ type load struct {
 }
 
 func newLoad(w *world) *load {
-	l := &load{w: w, seed: *flagSeed, clients: 32, checking: 40, savings: 20, wait: 10 * time.Second, history: &history{}}
+	l := &load{w: w, seed: *flagSeed, clients: 32, checking: 40, savings: 20, wait: 10 * time.Second, giveUp: 60 * time.Second, history: &history{}}
 	l.choose = l.next
 	return l
 }
 
 // openings is how many commands come before the mixed ones.
 func (l *load) openings() int { return l.people + l.checking + l.savings }
-
-// giveUp is how long a client repeats a command that it got no outcome for.
-const giveUp = 60 * time.Second
 
 // run opens the accounts and sends n mixed commands. It returns when all clients
 // are through.
@@ -110,7 +110,7 @@ func (l *load) mix(n int) {
 		}
 		l.execute(l.choose(i, random), random, mode)
 		if c := l.takeLater(random); c != nil {
-			l.gateway(random).send(c, l.wait)
+			l.gateway(random).sendWithin(c, l.wait, l.answerIn)
 		}
 	})
 }
@@ -121,10 +121,10 @@ func (l *load) each(n int, do func(i int, random *rand.Rand)) {
 	var wg sync.WaitGroup
 	for range min(l.clients, n) {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n && !l.aborted.Load(); i = int(next.Add(1)) - 1 {
+			for i := int(next.Add(1)) - 1; i < n && !l.aborted.Load() && !l.stopped.Load(); i = int(next.Add(1)) - 1 {
 				do(i, rand.New(rand.NewPCG(l.seed, uint64(i))))
 				l.done.Add(1)
-				if l.pace > 0 && !l.aborted.Load() {
+				if l.pace > 0 && !l.aborted.Load() && !l.stopped.Load() {
 					pause(l.pace)
 				}
 			}
@@ -153,14 +153,14 @@ func (l *load) execute(c *command, random *rand.Rand, m mode) {
 	defer twin.Wait()
 	if random.IntN(10) == 0 {
 		other := l.gateway(random)
-		twin.Go(func() { other.send(c, l.wait) })
+		twin.Go(func() { other.sendWithin(c, l.wait, l.answerIn) })
 	}
 	wait := l.wait
 	if m == modeAccept || m == modeOnce && random.IntN(2) == 0 {
 		wait = 0
 	}
-	for deadline := time.Now().Add(giveUp); ; {
-		a := l.gateway(random).send(c, wait)
+	for deadline := time.Now().Add(l.giveUp); ; {
+		a := l.gateway(random).sendWithin(c, wait, l.answerIn)
 		enough := m == modeOnce || a.Outcome.final() || m == modeAccept && a.Result == accepted || a.Result == failed && a.Status/100 == 4 && a.Status != 429
 		if enough || l.aborted.Load() || time.Now().After(deadline) {
 			break

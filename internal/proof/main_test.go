@@ -19,6 +19,12 @@ var (
 	flagSeed     = flag.Uint64("proof.seed", 1, "of the commands that are sent")
 	flagCopyAge  = flag.Duration("proof.copyage", 5*time.Second, "how old the copy of Redis is that TestRedisLost puts back, about")
 	flagKeep     = flag.String("proof.keep", "", "folder for the logs of all processes; only those of failed tests are kept without it")
+
+	flagFaults       = flag.Bool("faults", false, "run the fault campaign, TestFaults, on brokers of its own")
+	flagFaultsAll    = flag.Bool("faults.all", false, "try all faults, not only those that CI has time for")
+	flagFaultsRepeat = flag.Int("faults.repeat", 1, "how often each fault is tried")
+	flagFaultsReport = flag.String("faults.report", "", "Markdown file for the table, with a JSON file beside it; goes on with what is there")
+	flagFaultsStrict = flag.Bool("faults.strict", false, "a partition that is silent for longer than promised fails its trial")
 )
 
 // Roles of the test program when it is started with one: some of what a test

@@ -45,7 +45,7 @@ type setup struct {
 }
 
 // newWorld starts everything and returns when all gateways are ready.
-func newWorld(t *testing.T, s setup) *world {
+func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
 	program := evento(t) // what takes long comes first
 	if s.programs == nil {
@@ -108,7 +108,7 @@ func newWorld(t *testing.T, s setup) *world {
 
 // startKafka gives the test a Kafka: the one that the environment names, or an
 // embedded one in a process of its own.
-func startKafka(t *testing.T) *kafkatest.Kafka {
+func startKafka(t testing.TB) *kafkatest.Kafka {
 	t.Helper()
 	if os.Getenv(kafkatest.Env) == "" {
 		self, err := os.Executable()

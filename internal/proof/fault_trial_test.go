@@ -1,0 +1,238 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// trial is one time that a fault is tried, in an installation of its own. It fails
+// like a test, and writes down what it fails with: those are the violations.
+type trial struct {
+	testing.TB
+	fault  fault
+	seed   uint64
+	ground *ground
+	world  *world
+	load   *load
+	probes []*probe
+
+	// When inject was begun, when heal was, when that was done, and when no command
+	// was begun any more. Zero until then.
+	injected, healing, healed, quiet time.Time
+
+	mu         sync.Mutex // guards what follows
+	violations []string
+}
+
+func (tr *trial) note(text string) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.violations = append(tr.violations, strings.TrimSuffix(text, "\n"))
+}
+
+// What a test fails with is written down, and then said as always.
+
+func (tr *trial) Error(args ...any) {
+	tr.Helper()
+	tr.note(fmt.Sprintln(args...))
+	tr.TB.Error(args...)
+}
+
+func (tr *trial) Errorf(format string, args ...any) {
+	tr.Helper()
+	tr.note(fmt.Sprintf(format, args...))
+	tr.TB.Errorf(format, args...)
+}
+
+func (tr *trial) Fatal(args ...any) {
+	tr.Helper()
+	tr.note(fmt.Sprintln(args...))
+	tr.TB.Fatal(args...)
+}
+
+func (tr *trial) Fatalf(format string, args ...any) {
+	tr.Helper()
+	tr.note(fmt.Sprintf(format, args...))
+	tr.TB.Fatalf(format, args...)
+}
+
+// try tries a fault once, and adds what came of it to the report.
+func (c *campaign) try(t *testing.T, f fault, repetition uint64) {
+	tr := &trial{TB: t, fault: f, seed: *flagSeed + repetition, ground: c.on(f.needs.ground)}
+	defer func() {
+		if t.Skipped() {
+			return
+		}
+		f, m := tr.measure()
+		c.report.add(t, f, m)
+		if t.Failed() {
+			c.drop()
+		} else {
+			tr.ground.clear(t, tr.world.topics.Prefix)
+		}
+	}()
+	tr.run()
+}
+
+// run is warm-up, fault, heal, quiet, check.
+func (tr *trial) run() {
+	f := tr.fault
+	s := setup{gateways: f.needs.gateways, circle: f.needs.circle, session: f.needs.session, kafka: tr.ground.kafka(tr),
+		redis: func(t testing.TB) redisServer { return startRealRedis(t) }}
+	if f.needs.prepare != nil {
+		f.needs.prepare(tr, &s)
+	}
+	tr.world = newWorld(tr, s)
+	if f.needs.ready != nil {
+		f.needs.ready(tr)
+	}
+	stop := tr.warmUp()
+	tr.ground.brokers.awaitInSync(tr)
+
+	tr.injected = time.Now()
+	f.inject(tr)
+	pause(f.lasts)
+	tr.healing = time.Now()
+	if f.heal != nil {
+		f.heal(tr)
+	}
+	tr.healed = time.Now()
+	tr.Logf("the fault lasted %v, its end took %v", tr.healing.Sub(tr.injected).Round(time.Millisecond), tr.healed.Sub(tr.healing).Round(time.Millisecond))
+
+	// Each partition is served again before the load ends.
+	for _, p := range tr.probes {
+		wait(tr, func() error { return p.answeredSince(tr.healed) })
+	}
+	tr.world.awaitAllOwned(tr)
+	tr.quiet = time.Now()
+	stop()
+
+	tr.world.awaitAllOwned(tr)
+	e := tr.world.judge(tr, tr.load.history)
+	tr.awaitRest()
+	tr.checkAnswers()
+	if f.needs.check != nil {
+		f.needs.check(tr, e)
+	}
+}
+
+// warmUp begins the load, and returns when it flows through each partition. The
+// returned function ends it, and returns when all clients are through.
+func (tr *trial) warmUp() (stop func()) {
+	l := newLoad(tr.world)
+	if tr.fault.needs.circle {
+		l = newCircle(tr.world)
+	}
+	// Clients of a fault do not wait for ever: others are to be seen, too.
+	l.seed, l.clients, l.pace = tr.seed, 12, 100*time.Millisecond
+	l.wait, l.answerIn, l.giveUp = 2*time.Second, 8*time.Second, 10*time.Second
+	if tr.fault.needs.load != nil {
+		tr.fault.needs.load(tr, l)
+	}
+	tr.load = l
+	end := l.begin(tr, math.MaxInt32)
+	stopProbes := tr.startProbes()
+	const some = 100
+	wait(tr, func() error {
+		if n := l.done.Load() - int64(l.openings()); n < some {
+			return fmt.Errorf("%d commands have ended", n)
+		}
+		return nil
+	})
+	flows := time.Now()
+	for _, p := range tr.probes {
+		wait(tr, func() error { return p.answeredSince(flows) })
+	}
+	return func() {
+		l.stopped.Store(true)
+		end()
+		stopProbes()
+	}
+}
+
+// awaitRest waits until nothing is under way in Kafka: the gateways' position is
+// behind the last command, and no transaction of theirs is open.
+func (tr *trial) awaitRest() {
+	commands := tr.world.topics.Commands()
+	group := commands + "-gateway"
+	tr.ground.brokers.admin(tr, func(ctx context.Context, a *kadm.Client) error {
+		lags, err := a.Lag(ctx, group)
+		if err == nil {
+			err = lags.Error()
+		}
+		if err != nil {
+			return err
+		}
+		for _, p := range lags[group].Lag[commands] {
+			if p.Lag != 0 {
+				return fmt.Errorf("the position of %s/%d is %d records behind the last one", p.Topic, p.Partition, p.Lag)
+			}
+		}
+		open, err := a.ListTransactions(ctx, nil, []string{"Ongoing", "PrepareCommit", "PrepareAbort"})
+		if err != nil {
+			return err
+		}
+		for _, id := range open.TransactionalIDs() {
+			if strings.HasPrefix(id, tr.world.topics.Prefix) {
+				return fmt.Errorf("transaction %s is open", id)
+			}
+		}
+		return nil
+	})
+}
+
+// checkAnswers holds the answers without success against what the fault allows.
+func (tr *trial) checkAnswers() {
+	tr.load.history.checkRefusals(tr)
+	for class, n := range tr.load.history.troubles() {
+		allowed := false
+		for _, may := range tr.fault.may {
+			allowed = allowed || strings.HasPrefix(class, may)
+		}
+		if !allowed {
+			tr.Errorf("%d answers were %q, which nobody should see of this fault", n, class)
+		}
+	}
+}
+
+// Classes of answers without success, but for those of 503 and the like, which are
+// their status and the type of their problem: "503 kafka-away".
+const (
+	noAnswer   = "no answer"   // the connection was refused, or ended
+	lateAnswer = "late answer" // none came in the time that the client had for it
+)
+
+// class names an answer that tells a sender of trouble; "" is one that does not. What
+// is wrong about a command itself (400, 409, 412...) is no trouble.
+func (a *attempt) class() string {
+	switch {
+	case a.Status == 0 && strings.Contains(a.Err, context.DeadlineExceeded.Error()), a.Status == 0 && strings.Contains(a.Err, "Client.Timeout"):
+		return lateAnswer
+	case a.Status == 0:
+		return noAnswer
+	case a.Status == http.StatusTooManyRequests || a.Status/100 == 5:
+		return strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, a.Problem))
+	}
+	return ""
+}
+
+// troubles counts the answers that tell of trouble, by class.
+func (h *history) troubles() map[string]int {
+	by := map[string]int{}
+	for _, c := range h.all() {
+		for _, a := range c.tries() {
+			if class := a.class(); class != "" {
+				by[class]++
+			}
+		}
+	}
+	return by
+}
