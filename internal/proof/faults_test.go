@@ -51,7 +51,9 @@ type needs struct {
 // allFaults are the faults of the campaign. Each file fault_*_test.go has a part.
 func allFaults() []fault {
 	list := slices.Concat(
-		gatewayFaults(),
+		processFaults(),
+		rebalanceFaults(),
+		brokerFaults(),
 	)
 	for i := range list {
 		if list[i].needs.ground == "" {
