@@ -177,23 +177,27 @@ func (e *Engine) Events(ctx context.Context, id runtime.AggregateID, after uint6
 	c.Links = s.Links
 	// One event more than asked for tells whether there are more.
 	events := make([]Recorded, 0, min(limit+1, 1024))
+	size, more := 0, false
 	err = e.cfg.History.Each(ctx, c, kafka.Mark{Version: after}, func(r kafka.Entry) error {
 		if r.Platform() {
 			return nil
 		}
-		if events = append(events, Recorded{Message: r.Message, At: r.At}); len(events) > limit {
+		size += len(r.Message.Data)
+		if more = len(events) == limit || len(events) > 0 && size > eventsPageBytes; more {
 			return errPageFull
 		}
+		events = append(events, Recorded{Message: r.Message, At: r.At})
 		return nil
 	})
 	if err != nil && !errors.Is(err, errPageFull) {
 		return nil, false, err
 	}
-	if len(events) > limit {
-		return events[:limit], true, nil
-	}
-	return events, false, nil
+	return events, more, nil
 }
+
+// eventsPageBytes is how much data a page holds, whatever its limit is: a thousand
+// events of the greatest size would be a gigabyte.
+const eventsPageBytes = 2 << 20
 
 // errPageFull ends the reading of a history.
 var errPageFull = errors.New("the page is full")

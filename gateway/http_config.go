@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/evento-oss/evento/runtime/httplimit"
 )
 
 // Names of the settings as operators write them; every error that names a
@@ -59,10 +61,10 @@ type HTTPConfig struct {
 	MaxBody       int64         // bytes of a request's body; default 1 MiB
 	MaxData       int           // bytes of a message's data as Avro; default 960 KiB, as a Kafka record has headers too
 	MaxHeader     int           // bytes of a request's headers; default 32 KiB
-	MaxConns      int           // connections of the public listener, further ones wait; default 10,000
+	MaxConns      int           // open connections of the public listener, beyond it idle ones are closed; default 10,000, or half of the files that the process may open
 	MaxInflight   int           // requests at once, waiting ones included; default 20,000
 	MaxStreams    int           // live streams of events at once; default 100
-	MaxBuffered   int64         // bytes of all bodies that are being read or handled; default 256 MiB
+	MaxBuffered   int64         // bytes of all bodies that are being read or handled, and of all answers that are being written; default 256 MiB each
 	MaxBatch      int           // items of a CloudEvents batch; default 1,000
 	MaxWait       time.Duration // longest wait for an outcome or a version, longer ones are cut; default 60s
 	ReadWait      time.Duration // wait for min-version when the request names none; default 5s
@@ -78,7 +80,7 @@ func (c HTTPConfig) withDefaults() HTTPConfig {
 	def(&c.MaxBody, 1<<20)
 	def(&c.MaxData, 960<<10)
 	def(&c.MaxHeader, 32<<10)
-	def(&c.MaxConns, 10_000)
+	def(&c.MaxConns, httplimit.Conns(10_000))
 	def(&c.MaxInflight, 20_000)
 	def(&c.MaxStreams, 100)
 	def(&c.MaxBuffered, 256<<20)

@@ -102,7 +102,16 @@ func writeJSON(w http.ResponseWriter, status int, value any) error {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	w.Write(append(body, '\n')) // the client may be gone, and nobody else is to be told
+	return writeAnswer(w, status, append(body, '\n'))
+}
+
+// writeAnswer answers with a body, within the limit of all answers that clients
+// have not taken yet. w is that of a route ([HTTPServer.measured]).
+func writeAnswer(w http.ResponseWriter, status int, body []byte) error {
+	answers := w.(*statusWriter).answers
+	if err := answers.Write(w, status, body); err != nil {
+		return fail(problemOverloaded, "the answers of all requests together have reached the limit of %d bytes that is set by %s", answers.Total, settingMaxBuffered).
+			limit(settingMaxBuffered, answers.Total).because(err).after(time.Second)
+	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evento-oss/evento/runtime/httplimit"
 )
 
 // PublicHandler answers clients.
@@ -74,8 +76,12 @@ func (s *HTTPServer) checkHost(r *http.Request) error {
 	return fail(problemHost, "without authentication the gateway answers under loopback names alone, not %q", host)
 }
 
-// internalLimit bounds reads that other gateways ask for; outcomes are bounded by their body.
-const internalMaxInflight = 10_000
+// Limits of the internal listener that are nobody's to set.
+const (
+	internalMaxConns    = 2_000     // open connections: other gateways use a few each
+	internalMaxInflight = 10_000    // reads that other gateways ask for; outcomes are bounded by their bodies
+	internalMaxBuffered = 128 << 20 // bytes of the bodies of all outcomes that are being read
+)
 
 // InternalHandler answers other gateways, and probes and metrics without
 // authentication. A read that comes here has been passed on once: it is
@@ -131,7 +137,7 @@ func (s *HTTPServer) measured(route string, handle func(http.ResponseWriter, *ht
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := s.now()
 		m.httpInflight.Inc()
-		sw := &statusWriter{ResponseWriter: w}
+		sw := &statusWriter{ResponseWriter: w, answers: s.answers}
 		defer func() {
 			if v := recover(); v != nil {
 				if v == http.ErrAbortHandler {
@@ -176,7 +182,8 @@ func (s *HTTPServer) writeError(w *statusWriter, r *http.Request, route string, 
 // statusWriter remembers the status that was written.
 type statusWriter struct {
 	http.ResponseWriter
-	status int // 0 until it is written
+	status  int // 0 until it is written
+	answers *httplimit.Answers
 }
 
 func (w *statusWriter) WriteHeader(status int) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
+	"github.com/evento-oss/evento/runtime/httplimit"
 )
 
 // HTTPNeeds are the parts of the gateway that the HTTP face works with. All
@@ -47,6 +48,8 @@ type HTTPServer struct {
 	auth     Authenticator
 	classify classifier
 	bodies   bodyReader
+	answers  *httplimit.Answers
+	outcomes bodyReader // of other gateways
 	inflight limitGauge
 	streams  limitGauge
 	signer   *internalSigner
@@ -69,7 +72,9 @@ func NewHTTPServer(c HTTPConfig, need HTTPNeeds) (*HTTPServer, error) {
 		need:     need,
 		auth:     c.Auth,
 		classify: classifier{schemas: need.Schemas, maxData: c.MaxData, now: time.Now},
-		bodies:   bodyReader{max: c.MaxBody, buffered: &limitGauge{limit: c.MaxBuffered}},
+		bodies:   bodyReader{&httplimit.Bodies{Max: c.MaxBody, Total: c.MaxBuffered}},
+		answers:  &httplimit.Answers{Total: c.MaxBuffered},
+		outcomes: bodyReader{&httplimit.Bodies{Max: outcomeBodyLimit, Total: internalMaxBuffered}},
 		inflight: limitGauge{limit: int64(c.MaxInflight)},
 		streams:  limitGauge{limit: int64(c.MaxStreams)},
 		signer:   newInternalSigner(c.InternalSecrets, time.Now),
@@ -108,7 +113,7 @@ func ListenHTTP(ctx context.Context, c HTTPConfig) (HTTPListeners, error) {
 	if err != nil {
 		return HTTPListeners{}, errors.Join(fmt.Errorf("%s: %w", settingInternal, err), public.Close())
 	}
-	return HTTPListeners{Public: limitListener(public, c.MaxConns), Internal: internal}, nil
+	return HTTPListeners{Public: httplimit.Limit(public, c.MaxConns), Internal: httplimit.Limit(internal, internalMaxConns)}, nil
 }
 
 // AdvertiseOn returns host:port of the internal listener as other gateways reach it.
@@ -124,6 +129,8 @@ func (c HTTPConfig) AdvertiseOn(l HTTPListeners) string {
 // that of a listener that failed, or of a grace that ran out.
 func (s *HTTPServer) Run(ctx context.Context, l HTTPListeners) error {
 	public, internal := s.newServer(s.PublicHandler()), s.newServer(s.InternalHandler())
+	s.limit(public, l.Public, s.bodies)
+	s.limit(internal, l.Internal, s.outcomes)
 	watch, unwatch := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { s.watchCrowded(watch) })
@@ -166,14 +173,30 @@ func (s *HTTPServer) Run(ctx context.Context, l HTTPListeners) error {
 	return err
 }
 
+// limit has the connections of a server give way to new ones: those without a
+// request, then those whose body comes slowly, then those that take their answer slowly.
+func (s *HTTPServer) limit(server *http.Server, l net.Listener, bodies bodyReader) {
+	if limited, ok := l.(*httplimit.Listener); ok {
+		server.ConnState = limited.State
+		limited.GiveWay = func() bool { return bodies.GiveWay() || s.answers.GiveWay() }
+	}
+}
+
+// Times of the HTTP server that are nobody's to set.
+const (
+	httpHeaderTimeout = 5 * time.Second  // for the headers of a request
+	httpReadTimeout   = 30 * time.Second // for a whole request
+	httpIdleTimeout   = 2 * time.Minute  // of a connection without requests
+)
+
 // newServer has a limit for everything that a client can stretch.
 func (s *HTTPServer) newServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
+		ReadHeaderTimeout: httpHeaderTimeout,
+		ReadTimeout:       httpReadTimeout,
 		WriteTimeout:      s.config.MaxWait + s.config.AppendTimeout + 30*time.Second, // begins with the headers
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       httpIdleTimeout,
 		MaxHeaderBytes:    s.config.MaxHeader,
 		ErrorLog:          slog.NewLogLogger(s.need.Log.Handler(), slog.LevelDebug), // broken handshakes and the like
 	}

@@ -36,6 +36,9 @@ type intakeRequest struct {
 	wait      time.Duration // 0: do not wait
 	expect    *uint64
 	trace     string // traceparent of the request
+	// written gives the body's bytes back, once Kafka has what was in it: who waits
+	// for an outcome must not keep others from sending.
+	written func()
 }
 
 func (s *HTTPServer) intake(w http.ResponseWriter, r *http.Request, p *AuthPrincipal, wants intakeWants) error {
@@ -57,6 +60,7 @@ func (s *HTTPServer) intake(w http.ResponseWriter, r *http.Request, p *AuthPrinc
 		return err
 	}
 	defer release()
+	q.written = release
 	if media == mediaBatch {
 		return s.intakeBatch(w, r, q, body)
 	}

@@ -120,6 +120,10 @@ func (s *HTTPServer) deliverBatch(ctx context.Context, q intakeRequest, items []
 		})
 	}
 	writing.Wait()
+	for _, item := range items {
+		item.message = withoutData(item.message)
+	}
+	q.written()
 	for i, n := range waiters {
 		if n != nil && items[i].err == nil {
 			items[i].outcome = s.await(ctx, n)

@@ -12,10 +12,12 @@ import (
 
 // intakeOne writes one message and answers.
 func (s *HTTPServer) intakeOne(w http.ResponseWriter, r *http.Request, q intakeRequest, m *runtime.Message) error {
+	shown := withoutData(m)
 	o, err := s.deliver(r.Context(), q, m)
 	if err != nil {
 		return err
 	}
+	m = shown
 	location := s.location(m, q.principal)
 	w.Header().Set("Location", location)
 	if q.wait > 0 {
@@ -95,7 +97,18 @@ func (s *HTTPServer) deliver(ctx context.Context, q intakeRequest, m *runtime.Me
 	if n == nil {
 		return nil, nil
 	}
+	if q.written != nil {
+		q.written()
+	}
 	return s.await(ctx, n), nil
+}
+
+// withoutData returns what is still asked of a message while its outcome is
+// waited for, which may take a minute: its data must not stay in memory so long.
+func withoutData(m *runtime.Message) *runtime.Message {
+	light := *m
+	light.Data = nil
+	return &light
 }
 
 func isUncertain(err error) bool {

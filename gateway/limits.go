@@ -2,12 +2,13 @@ package gateway
 
 import (
 	"errors"
-	"io"
-	"net"
 	"net/http"
-	"sync"
+	"os"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/evento-oss/evento/runtime/httplimit"
 )
 
 // gauge counts what is in use of something limited.
@@ -28,91 +29,28 @@ func (g *limitGauge) take(n int64) bool {
 func (g *limitGauge) give(n int64) { g.used.Add(-n) }
 
 // bodyReader reads bodies within the limit of one and the limit of all.
-type bodyReader struct {
-	max      int64
-	buffered *limitGauge
-}
+type bodyReader struct{ *httplimit.Bodies }
 
 // read returns the whole body and a function that gives its bytes back to the
-// limit of all, to be called when the request is answered. A body of unknown
-// length counts as the largest that is taken. Errors are problems.
-func (b *bodyReader) read(w http.ResponseWriter, r *http.Request) ([]byte, func(), error) {
-	tooLarge := func() error {
-		return fail(problemTooLarge, "the body is larger than the limit of %d bytes that is set by %s", b.max, settingMaxBody).limit(settingMaxBody, b.max)
+// limit of all, to be called once it is not needed any more; a second call does
+// nothing. Errors are problems.
+func (b bodyReader) read(w http.ResponseWriter, r *http.Request) ([]byte, func(), error) {
+	// What is small here and huge once it is unpacked would pass every limit.
+	if coding := strings.Join(r.Header.Values("Content-Encoding"), ", "); coding != "" && !strings.EqualFold(coding, "identity") {
+		return nil, nil, fail(problemMediaType, "content-encoding is %q; bodies are taken as they are, not packed", coding).
+			field("content-encoding").header("Accept-Encoding", "identity")
 	}
-	size := r.ContentLength
-	if size > b.max {
-		w.Header().Set("Connection", "close") // rather than read what nobody wants
-		return nil, nil, tooLarge()
+	body, err := b.Read(w, r)
+	switch {
+	case err == nil:
+		return body.Bytes, body.Release, nil
+	case errors.Is(err, httplimit.ErrTooLarge):
+		return nil, nil, fail(problemTooLarge, "the body is larger than the limit of %d bytes that is set by %s", b.Max, settingMaxBody).limit(settingMaxBody, b.Max)
+	case errors.Is(err, httplimit.ErrFull):
+		return nil, nil, fail(problemOverloaded, "the bodies of all requests together have reached the limit of %d bytes that is set by %s, and this one was on its way for the longest", b.Total, settingMaxBuffered).
+			limit(settingMaxBuffered, b.Total).after(time.Second)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, nil, fail(problemLate, "the body has not come whole within %s", httpReadTimeout).because(err)
 	}
-	if size < 0 {
-		size = b.max
-	}
-	if !b.buffered.take(size) {
-		return nil, nil, fail(problemOverloaded, "the bodies of all requests together have reached the limit of %d bytes that is set by %s", b.buffered.limit, settingMaxBuffered).
-			limit(settingMaxBuffered, b.buffered.limit).after(time.Second)
-	}
-	body, err := readSized(http.MaxBytesReader(w, r.Body, b.max), r.ContentLength)
-	if err != nil {
-		b.buffered.give(size)
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return nil, nil, tooLarge()
-		}
-		return nil, nil, fail(problemMalformed, "the body cannot be read to its end").because(err)
-	}
-	return body, func() { b.buffered.give(size) }, nil
-}
-
-// readSized reads to the end, in one allocation when the size is known.
-func readSized(r io.Reader, size int64) ([]byte, error) {
-	if size < 0 {
-		return io.ReadAll(r)
-	}
-	body := make([]byte, size)
-	_, err := io.ReadFull(r, body)
-	return body, err
-}
-
-// limitListener lets at most n connections be open; further ones wait to be
-// accepted, in the kernel's queue.
-func limitListener(l net.Listener, n int) net.Listener {
-	return &limitedListener{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
-}
-
-type limitedListener struct {
-	net.Listener
-	slots  chan struct{}
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (l *limitedListener) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { <-l.slots })}, nil
-}
-
-func (l *limitedListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
-
-type limitedConn struct {
-	net.Conn
-	release func()
-}
-
-func (c *limitedConn) Close() error {
-	err := c.Conn.Close()
-	c.release()
-	return err
+	return nil, nil, fail(problemMalformed, "the body cannot be read to its end").because(err)
 }

@@ -1,9 +1,8 @@
 package gateway
 
 import (
-	"errors"
+	"context"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -36,7 +35,7 @@ func TestBodyIsLimited(t *testing.T) {
 	if resp.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("a chunked body is answered %d", resp.StatusCode)
 	}
-	if n := b.server.bodies.buffered.used.Load(); n != 0 {
+	if n := b.server.bodies.Held(); n != 0 {
 		t.Errorf("%d bytes are not given back", n)
 	}
 }
@@ -44,9 +43,24 @@ func TestBodyIsLimited(t *testing.T) {
 func TestBodiesTogetherAreLimited(t *testing.T) {
 	t.Parallel()
 	b := newHTTPBench(t, func(c *HTTPConfig, _ *HTTPNeeds) { c.MaxBody, c.MaxBuffered = 2048, 2048 })
-	b.server.bodies.buffered.take(2000)
+	inside, leave := make(chan struct{}), make(chan struct{})
+	b.appender.written = func(m *runtime.Message) {
+		if m.ID == "large" {
+			close(inside)
+			<-leave
+		}
+	}
+	var first sync.WaitGroup
+	first.Go(func() {
+		large := `{"entity":"checking:1","command_type":"WithdrawCash","id":"large","payload":{"text":"` + strings.Repeat("x", 1900) + `"}}`
+		if a, err := httpCall(t.Context(), b.public.URL, "POST", "/v1/commands", large, jsonType); err != nil || a.status != 202 {
+			t.Errorf("the first request: %d %v", a.status, err)
+		}
+	})
+	<-inside
 	b.send(withdraw).wantProblem(t, problemOverloaded, settingMaxBuffered)
-	b.server.bodies.buffered.give(2000)
+	close(leave)
+	first.Wait()
 	b.send(withdraw).wantStatus(t, 202)
 }
 
@@ -78,54 +92,39 @@ func TestHeadersAreLimited(t *testing.T) {
 	b.call("GET", "/healthz", "", "X-Long: "+strings.Repeat("x", 20<<10)).wantStatus(t, http.StatusRequestHeaderFieldsTooLarge)
 }
 
-func TestConnectionsAreLimited(t *testing.T) {
+func TestPackedBodiesAreRefused(t *testing.T) {
 	t.Parallel()
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	b := newHTTPBench(t)
+	a := b.send(withdraw, "Content-Encoding: gzip").wantProblem(t, problemMediaType, "gzip")
+	if got := a.header.Get("Accept-Encoding"); got != "identity" {
+		t.Errorf("Accept-Encoding is %q", got)
 	}
-	l := limitListener(inner, 1)
-	dial := func() net.Conn {
-		c, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
-	dial()
-	dial()
-	first, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	second := make(chan net.Conn)
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			t.Error(err)
-		}
-		second <- c
-	}()
-	if slots := l.(*limitedListener).slots; len(slots) != cap(slots) {
-		t.Fatalf("%d of %d places are taken by an open connection", len(slots), cap(slots))
-	}
-	first.Close()
-	c := <-second
-	first.Close() // a second close gives no second place
-	if n := len(l.(*limitedListener).slots); n != 1 {
-		t.Errorf("%d places are taken by one open connection", n)
-	}
-	ended := make(chan error)
-	go func() {
-		_, err := l.Accept()
-		ended <- err
-	}()
-	l.Close()
-	if err := <-ended; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("after Close: %v", err)
-	}
-	c.Close()
+	b.send(withdraw, "Content-Encoding: identity").wantStatus(t, 202)
+}
+
+// Who waits for an outcome keeps nobody from sending: only what is not in Kafka
+// yet counts.
+func TestWaitingHoldsNoBodies(t *testing.T) {
+	t.Parallel()
+	b := newHTTPBench(t, func(c *HTTPConfig, _ *HTTPNeeds) { c.MaxBody, c.MaxBuffered, c.MaxData = 2048, 2048, 2048 })
+	large := `{"entity":"checking:1","command_type":"WithdrawCash","payload":{"text":"` + strings.Repeat("x", 1900) + `"}}`
+	ctx, gone := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		_, _ = httpCall(ctx, b.public.URL, "POST", "/v1/commands", large, jsonType, "Prefer: wait=60")
+	})
+	eventually(t, "the first is written", func() bool { return len(b.appender.all()) == 1 })
+	eventually(t, "its bytes are given back", func() bool { return b.server.bodies.Held() == 0 })
+	b.send(large).wantStatus(t, 202)
+	batch := `[` + strings.Repeat(`{"specversion":"1.0","id":"x","source":"/s","type":"CheckingAccount.WithdrawCash","subject":"checking:2","data":{"text":"`+strings.Repeat("x", 600)+`"}},`, 2)
+	batch = strings.Replace(batch[:len(batch)-1]+`]`, `"x"`, `"y"`, 1)
+	waiting.Go(func() {
+		_, _ = httpCall(ctx, b.public.URL, "POST", "/v1/commands", batch, "Content-Type: "+mediaBatch, "Prefer: wait=60")
+	})
+	eventually(t, "the batch is written", func() bool { return len(b.appender.all()) == 4 })
+	eventually(t, "its bytes are given back", func() bool { return b.server.bodies.Held() == 0 })
+	gone()
+	waiting.Wait()
 }
 
 func TestPagesOfOtherOriginsAreRefused(t *testing.T) {

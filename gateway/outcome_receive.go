@@ -9,13 +9,11 @@ import (
 func (s *HTTPServer) postOutcomes(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
 	// The public limit of all bodies does not count here: it would let clients
 	// that send much keep away the answers that others wait for.
-	if r.ContentLength > outcomeBodyLimit {
-		return fail(problemTooLarge, "more than %d bytes", outcomeBodyLimit)
-	}
-	body, err := readSized(http.MaxBytesReader(w, r.Body, outcomeBodyLimit), r.ContentLength)
+	body, release, err := s.outcomes.read(w, r)
 	if err != nil {
-		return fail(problemMalformed, "the body cannot be read to its end").because(err)
+		return err
 	}
+	defer release()
 	if err := s.signer.verify(r, body); err != nil {
 		return fail(problemUnauthenticated, "%s", errInternalSignature).because(err)
 	}

@@ -47,6 +47,7 @@ var (
 	problemNoTrigger        = problemKind{"trigger-not-found", http.StatusNotFound, "No such Trigger is declared"}
 	problemMethod           = problemKind{"method-not-allowed", http.StatusMethodNotAllowed, "The path does not take this method"}
 	problemNotAcceptable    = problemKind{"not-acceptable", http.StatusNotAcceptable, "The answer has none of the accepted types"}
+	problemLate             = problemKind{"too-slow", http.StatusRequestTimeout, "The request did not come whole in time"}
 	problemPositionGone     = problemKind{"position-gone", http.StatusGone, "The stream cannot go on from Last-Event-ID"}
 	problemConflict         = problemKind{"id-reused", http.StatusConflict, "The id was used for another type, target or value"}
 	problemVersionMismatch  = problemKind{"version-mismatch", http.StatusPreconditionFailed, "The aggregate does not have the expected version"}

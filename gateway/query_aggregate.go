@@ -48,8 +48,8 @@ func (s *HTTPServer) getAggregate(w http.ResponseWriter, r *http.Request, p *Aut
 		return err
 	}
 	q := aggregateQuery{e, place, asAvro, minVersion}
-	if s.answerCached(w, r, q) {
-		return nil
+	if answered, err := s.answerCached(w, r, q); answered || err != nil {
+		return err
 	}
 	here, err := s.ownedHere(w, r, e.Aggregate())
 	if err != nil || !here {
@@ -63,8 +63,7 @@ func (s *HTTPServer) getAggregate(w http.ResponseWriter, r *http.Request, p *Aut
 	if err != nil {
 		return err
 	}
-	answer.write(w, r)
-	return nil
+	return answer.write(w, r)
 }
 
 // aggregateQuery is what a GET of an aggregate asks for.
@@ -97,20 +96,20 @@ func (s *HTTPServer) showAggregate(q aggregateQuery, state shard.State, recorded
 }
 
 // write answers with the state, or that it is what the client has already.
-func (a aggregateAnswer) write(w http.ResponseWriter, r *http.Request) {
+func (a aggregateAnswer) write(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Etag", versionTag(a.version))
 	h.Set("Vary", "Accept")
 	h.Set("Cache-Control", "no-cache") // keep it, but ask each time whether it is still so
 	if matchesTag(r.Header.Values("If-None-Match"), versionTag(a.version)) {
 		w.WriteHeader(http.StatusNotModified)
-		return
+		return nil
 	}
 	h.Set("Content-Type", a.contentType)
 	if a.schema != "" {
 		h.Set(headerDataSchema, string(a.schema))
 	}
-	w.Write(a.body)
+	return writeAnswer(w, http.StatusOK, a.body)
 }
 
 // readState reads the state, waiting for minVersion when it is asked for.

@@ -72,10 +72,10 @@ func (n staleness) enough(now time.Time, version uint64, recorded time.Time) boo
 // answerCached answers with a snapshot that will do, if there is one. False
 // means that nothing is written and the owner has to be asked: it alone knows
 // that something is not there.
-func (s *HTTPServer) answerCached(w http.ResponseWriter, r *http.Request, q aggregateQuery) bool {
+func (s *HTTPServer) answerCached(w http.ResponseWriter, r *http.Request, q aggregateQuery) (bool, error) {
 	need, allowed := parseStaleness(r.Header.Values("Cache-Control"), q.minVersion)
 	if !allowed || passedOn(r.Context()) {
-		return false
+		return false, nil
 	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), cachedTimeout, fmt.Errorf("no snapshot within %s", cachedTimeout))
 	defer cancel()
@@ -100,11 +100,10 @@ func (s *HTTPServer) answerCached(w http.ResponseWriter, r *http.Request, q aggr
 	}
 	s.need.Metrics.cachedReads.WithLabelValues(result).Inc()
 	if err != nil {
-		return false
+		return false, nil
 	}
 	h := w.Header()
 	h.Set(headerServedBy, servedBySnapshot)
 	h.Set("Age", strconv.FormatInt(int64(math.Ceil(max(0, s.now().Sub(recorded).Seconds()))), 10))
-	shown.write(w, r)
-	return true
+	return true, shown.write(w, r)
 }

@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"time"
+
+	"github.com/evento-oss/evento/runtime/httplimit"
 )
 
 // Defaults of [Config].
@@ -17,6 +19,10 @@ const (
 	DefaultPort    = 8080
 	DefaultTimeout = 30 * time.Second
 	DefaultMaxBody = 16 << 20
+	// DefaultMaxBuffered is for all bodies together, and for all answers together.
+	DefaultMaxBuffered = 256 << 20
+	// DefaultMaxConns is lowered to half of the files that the process may open.
+	DefaultMaxConns = 10_000
 	// DefaultStateCache is that of [ConfigFromEnvironment]; a Config that says nothing has no cache.
 	DefaultStateCache = 32 << 20
 )
@@ -36,6 +42,8 @@ type Config struct {
 	ExecTimeout  time.Duration // exec_timeout: of the author's code; default 30s
 	MaxInflight  int           // max_inflight: requests at once, more are answered 429; 0: no limit
 	MaxBody      int64         // EVENTO_MAX_BODY: bytes of a request; default 16 MiB
+	MaxBuffered  int64         // EVENTO_MAX_BUFFERED: bytes of all requests that are being read or handled, and of all answers that are being written; at least MaxBody; default 256 MiB
+	MaxConns     int           // EVENTO_MAX_CONNECTIONS: open connections; beyond it idle ones are closed; default 10,000
 	StateCache   int64         // EVENTO_STATE_CACHE: bytes of memory for states kept between calls, so that large ones need not travel each time; default 32 MiB in the environment; 0: none are kept
 	StopDelay    time.Duration // healthcheck_interval: between the first 503 on the probes and the end of listening; default 3s in Kubernetes without Knative, else none
 	LockFile     string        // written while the function is healthy, for OpenFaaS' exec probe: /tmp/.lock; empty: none (also when EVENTO_BIND is loopback)
@@ -57,6 +65,13 @@ func (c Config) withDefaults() Config {
 	if c.MaxBody == 0 {
 		c.MaxBody = DefaultMaxBody
 	}
+	if c.MaxBuffered == 0 {
+		c.MaxBuffered = DefaultMaxBuffered
+	}
+	c.MaxBuffered = max(c.MaxBuffered, c.MaxBody)
+	if c.MaxConns == 0 {
+		c.MaxConns = httplimit.Conns(DefaultMaxConns)
+	}
 	return c
 }
 
@@ -73,6 +88,8 @@ func ConfigFromEnvironment(getenv func(string) string) (Config, error) {
 		ExecTimeout:  e.duration("exec_timeout", DefaultTimeout),
 		MaxInflight:  e.number("max_inflight", 0, 0, 1<<20),
 		MaxBody:      int64(e.number("EVENTO_MAX_BODY", DefaultMaxBody, 1<<10, 1<<30)),
+		MaxBuffered:  int64(e.number("EVENTO_MAX_BUFFERED", DefaultMaxBuffered, 1<<10, 1<<40)),
+		MaxConns:     e.number("EVENTO_MAX_CONNECTIONS", 0, 0, 1<<20),
 		StateCache:   int64(e.number("EVENTO_STATE_CACHE", DefaultStateCache, 0, 1<<30)),
 		Audience:     e.first("EVENTO_FUNCTION", "OPENFAAS_NAME", "K_SERVICE"),
 		Image:        e.first("EVENTO_IMAGE", "K_REVISION"),
@@ -94,6 +111,9 @@ func ConfigFromEnvironment(getenv func(string) string) (Config, error) {
 	}
 	if v := getenv("jwt_auth"); v == "true" || v == "1" {
 		e.problem("jwt_auth=%s: this function has no watchdog, which alone enforces it; mount the secret evento-signing-key instead", v)
+	}
+	if c.MaxBuffered < c.MaxBody {
+		e.problem("EVENTO_MAX_BUFFERED=%d is less than EVENTO_MAX_BODY=%d", c.MaxBuffered, c.MaxBody)
 	}
 	c.Keys = e.keys()
 	return c, errors.Join(e.problems...)

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/evento-oss/evento/runtime/httplimit"
 )
 
 // Limits of the HTTP server that are nobody's to set.
@@ -80,6 +82,8 @@ func ServeOn(ctx context.Context, listener net.Listener, f *Function, config Con
 		listener.Close()
 		return err
 	}
+	limited := httplimit.Limit(listener, config.MaxConns)
+	limited.GiveWay = func() bool { return server.bodies.GiveWay() || server.answers.GiveWay() }
 	// Calls have a context of their own: ctx says stop, not fail.
 	calls, cutOff := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutOff()
@@ -93,6 +97,7 @@ func ServeOn(ctx context.Context, listener net.Listener, f *Function, config Con
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
+		ConnState:         limited.State,
 	}
 	h.Protocols.SetHTTP1(true)
 	h.Protocols.SetUnencryptedHTTP2(true)
@@ -100,7 +105,7 @@ func ServeOn(ctx context.Context, listener net.Listener, f *Function, config Con
 	unlock := lock(config.LockFile, log) // before the first call, so that whoever is served finds it
 	defer unlock()
 	served := make(chan error, 1)
-	go func() { served <- h.Serve(listener) }()
+	go func() { served <- h.Serve(limited) }()
 	log.Info("serving", "address", listener.Addr().String(), "signed", len(config.Keys) > 0, "built", string(server.built), "image", config.Image)
 
 	select {

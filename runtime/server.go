@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"mime"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/evento-oss/evento/runtime/httplimit"
 )
 
 // maxItems is how many invocations one request may carry.
@@ -36,6 +37,8 @@ type Server struct {
 	run      runner
 	describe []byte      // JSON of the description
 	built    Fingerprint // hash of the description
+	bodies   *httplimit.Bodies
+	answers  *httplimit.Answers
 	stopping atomic.Bool
 	inflight atomic.Int64 // invocations of the protocol under way
 }
@@ -70,6 +73,8 @@ func NewServer(f *Function, config Config, log *slog.Logger) (*Server, error) {
 		run:      run,
 		describe: text,
 		built:    d.Hash,
+		bodies:   &httplimit.Bodies{Max: config.MaxBody, Total: config.MaxBuffered},
+		answers:  &httplimit.Answers{Total: config.MaxBuffered, Time: config.WriteTimeout},
 	}, nil
 }
 
@@ -149,19 +154,26 @@ func (s *Server) invoked(w http.ResponseWriter, req *http.Request) {
 		s.refuse(w, outcomeMedia, fmt.Sprintf("the CloudEvent has the type %q; this function speaks %q", t, typeInvocations))
 		return
 	}
+	// What is small here and huge once it is unpacked would pass every limit.
+	if coding := req.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		w.Header().Set("Accept-Encoding", "identity")
+		s.refuse(w, outcomeMedia, fmt.Sprintf("the content encoding is %q; bodies are taken as they are, not packed", coding))
+		return
+	}
 	body, problem := s.body(w, req)
 	if problem != nil {
 		s.refuse(w, problem.outcome, problem.detail)
 		return
 	}
-	if !s.trusted(w, req, body) {
+	defer body.Release()
+	if !s.trusted(w, req, body.Bytes) {
 		return
 	}
 	answer := s.answerAvro
 	if media == "application/json" {
 		answer = s.answerJSON
 	}
-	answer(w, req, body)
+	answer(w, req, body.Bytes)
 }
 
 // refusal is a request that ends before anything is run.
@@ -170,28 +182,21 @@ type refusal struct {
 	detail  string
 }
 
-// body reads a request's body within the limit.
-func (s *Server) body(w http.ResponseWriter, req *http.Request) ([]byte, *refusal) {
-	if req.ContentLength > s.config.MaxBody {
-		return nil, &refusal{outcomeTooLarge, fmt.Sprintf("the body has %d bytes, more than the limit of %d", req.ContentLength, s.config.MaxBody)}
-	}
-	r := http.MaxBytesReader(w, req.Body, s.config.MaxBody)
-	var body []byte
-	var err error
-	if req.ContentLength >= 0 {
-		body = make([]byte, req.ContentLength)
-		_, err = io.ReadFull(r, body)
-	} else {
-		body, err = io.ReadAll(r)
-	}
-	var tooLarge *http.MaxBytesError
+// body reads a request's body within the limits.
+func (s *Server) body(w http.ResponseWriter, req *http.Request) (*httplimit.Body, *refusal) {
+	body, err := s.bodies.Read(w, req)
 	switch {
-	case errors.As(err, &tooLarge):
-		return nil, &refusal{outcomeTooLarge, fmt.Sprintf("the body has more bytes than the limit of %d", s.config.MaxBody)}
-	case err != nil:
-		return nil, &refusal{outcomeLate, "the body did not arrive: " + err.Error()}
+	case err == nil:
+		return body, nil
+	case errors.Is(err, httplimit.ErrTooLarge) && req.ContentLength >= 0:
+		return nil, &refusal{outcomeTooLarge, fmt.Sprintf("the body has %d bytes, more than the limit of %d", req.ContentLength, s.bodies.Max)}
+	case errors.Is(err, httplimit.ErrTooLarge):
+		return nil, &refusal{outcomeTooLarge, fmt.Sprintf("the body has more bytes than the limit of %d", s.bodies.Max)}
+	case errors.Is(err, httplimit.ErrFull):
+		w.Header().Set("Retry-After", busyRetry)
+		return nil, &refusal{outcomeBusy, fmt.Sprintf("all bodies together have more bytes than the limit of %d (EVENTO_MAX_BUFFERED), and this one was on its way for the longest", s.bodies.Total)}
 	}
-	return body, nil
+	return nil, &refusal{outcomeLate, "the body did not arrive: " + err.Error()}
 }
 
 func (s *Server) answerAvro(w http.ResponseWriter, req *http.Request, body []byte) {
@@ -268,14 +273,10 @@ func (s *Server) write(w http.ResponseWriter, status int, media, ceType string, 
 	if ceType != "" {
 		h.Set("ce-type", ceType)
 	}
-	// Author's code had its own time; the answer has its own, too. A writer
-	// without deadlines (a test's) has no need of one.
-	err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.config.WriteTimeout))
-	if err != nil && !errors.Is(err, http.ErrNotSupported) {
-		s.run.log.Debug("no deadline for an answer", "err", err.Error())
-	}
-	w.WriteHeader(status)
-	if _, err := w.Write(body); err != nil {
-		s.run.log.Debug("an answer was not taken", "err", err.Error())
+	// Author's code had its own time; the answer has its own, too.
+	if err := s.answers.Write(w, status, body); err != nil {
+		h.Del("ce-type")
+		w.Header().Set("Retry-After", busyRetry)
+		s.refuse(w, outcomeBusy, fmt.Sprintf("all answers together have more bytes than the limit of %d (EVENTO_MAX_BUFFERED)", s.answers.Total))
 	}
 }
