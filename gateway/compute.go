@@ -106,7 +106,7 @@ func (f *Functions) handle(ctx context.Context, w shard.Work, t *FunctionTarget)
 	}
 	events, err := f.checkEvents(t, &a, command, answer)
 	if err != nil {
-		return troubled(f.trouble(t, nil, q, err))
+		return troubled(f.trouble(t, f.lineOf(t), q, err))
 	}
 	return f.apply(ctx, w, events)
 }
@@ -145,7 +145,7 @@ func (f *Functions) apply(ctx context.Context, w shard.Work, events []shard.Even
 	case errors.Is(err, errStateGrew):
 		return rejected(w.State, RejectStateTooLarge, err.Error())
 	case err != nil:
-		return troubled(f.trouble(&t, nil, q, err))
+		return troubled(f.trouble(&t, f.lineOf(&t), q, err))
 	}
 	return shard.Computed{Steps: []shard.Step{{Events: events, State: state}}}
 }

@@ -36,6 +36,9 @@ func wrongAnswer(format string, args ...any) error {
 // branch. l is nil when it did not come to a call.
 func (f *Functions) trouble(t *FunctionTarget, l *functionLine, q *question, err error) *shard.Trouble {
 	tr := &shard.Trouble{Kind: shard.Unavailable, Function: t.Name, Reason: shorten(err.Error()), Policy: t.Policy}
+	if q != nil {
+		tr.Image = q.image
+	}
 	var (
 		away    *awayError
 		unknown *unknownThereError
@@ -56,6 +59,9 @@ func (f *Functions) trouble(t *FunctionTarget, l *functionLine, q *question, err
 		tr.Wait = jitter(waitShort)
 	case errors.As(err, &wrong):
 		tr.Kind = shard.Failed
+		if l != nil {
+			l.spoiled(q.aggregate)
+		}
 	case errors.As(err, &failure):
 		f.failureTrouble(tr, l, q, failure)
 	case errors.As(err, &call) && call.Kind == runtime.CallFailed:

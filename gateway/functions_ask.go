@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ type question struct {
 	aggregate runtime.AggregateID
 	state     shard.State
 	messages  []*runtime.Message
+	image     string // what the function that answered runs; "" until one has, or when it does not say
 }
 
 // folds says whether a question is answered with a state.
@@ -70,6 +72,7 @@ func (f *Functions) ask(ctx context.Context, t *FunctionTarget, q *question) (an
 			if q.folds() {
 				f.metFold(q.typeName)
 			}
+			q.image = cmp.Or(result.Image, build.Image)
 			return answered{result, build}, nil
 		} else if !errors.As(err, &changed) {
 			return answered{}, f.trouble(t, l, q, err)

@@ -25,8 +25,9 @@ import (
 //
 // A request that fails as a whole, or takes very long, is made again call by
 // call, so that the one that spoils it is found and the others go on. An
-// aggregate whose call was lost is a suspect: until one is answered, its calls
-// travel alone.
+// aggregate whose call was lost, spoiled its request or was answered with what
+// cannot be used is a suspect: until one is answered well, its calls travel alone.
+// So does a call that is large: what shares its request waits for all its bytes.
 type functionLine struct {
 	f       *Functions
 	url     string
@@ -42,12 +43,15 @@ type functionLine struct {
 	flying   int                         // requests that keep the next one back
 	slow     int                         // those in flight that do not
 	suspect  int                         // those in flight that carry a suspect
-	suspects map[runtime.AggregateID]int // calls in a row that were lost; bounded by maxSuspects
+	suspects map[runtime.AggregateID]int // calls in a row that were lost, 1 for one that spoiled something; bounded by maxSuspects
 	runs     int                         // commands of one aggregate in a call, at most
 	build    *runtime.Description
 	buildAt  time.Time // when build was last seen
 	offers   stateOffers
 }
+
+// largeShare is the part of a full request from which on a call travels alone.
+const largeShare = 8
 
 // maxSuspects bounds functionLine.suspects; who is forgotten is suspected again soon enough.
 const maxSuspects = 4096
@@ -206,7 +210,7 @@ func (l *functionLine) take() *functionBatch {
 			continue // nobody waits for it
 		}
 		suspect := l.suspects[c.about] > 0
-		lone := c.split || suspect
+		lone := c.split || suspect || c.size > limits.BatchBytes/largeShare
 		fits := !suspect || l.suspect < max(1, limits.Slow/2)
 		if len(b.calls) > 0 {
 			first := b.calls[0]
@@ -394,6 +398,7 @@ func (l *functionLine) fail(ctx context.Context, b *functionBatch, err error) {
 		l.breaker.failed(l.f.now(), string(culprit))
 	case failure != nil && failure.Kind == runtime.CallFailed:
 		l.answered() // with nonsense, but it is there
+		l.suspectAtLeastOnce(b.calls[0].about)
 	default:
 		l.breaker.failed(l.f.now(), "")
 	}
@@ -427,6 +432,21 @@ func (l *functionLine) suspectMissed(a runtime.AggregateID) {
 		}
 	}
 	l.suspects[a]++
+}
+
+// suspectAtLeastOnce is suspectMissed for a call that was not lost: however often
+// that happens, it is no reason to ask less and less often.
+func (l *functionLine) suspectAtLeastOnce(a runtime.AggregateID) {
+	if l.suspects[a] == 0 {
+		l.suspectMissed(a)
+	}
+}
+
+// spoiled notes that an aggregate's call was answered with what cannot be used.
+func (l *functionLine) spoiled(a runtime.AggregateID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.suspectAtLeastOnce(a)
 }
 
 // lost notes that a call for an aggregate was not done in time.

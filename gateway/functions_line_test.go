@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -117,6 +119,73 @@ func TestBatchIsBoundedInBytes(t *testing.T) {
 	})
 }
 
+// A call that is answered with what cannot be used, or is large, shares no request
+// with others: they would wait for what it takes to carry and to read it.
+func TestLargeAndWrongOnesTravelAlone(t *testing.T) {
+	t.Parallel()
+	const odd = 20
+	inVirtualTime(t, FunctionLimits{Requests: 1, BatchBytes: 32 << 10}, func(t *testing.T, w *functionWorld) {
+		w.wire.setFault(func(ctx context.Context, _ string, _ []runtime.Invocation) error {
+			return waitOn(ctx, time.Millisecond)
+		})
+		shared := func(large bool) (shared, alone bool) {
+			before := len(w.wire.sent())
+			var all sync.WaitGroup
+			for i := range 40 {
+				m := w.open(t, numbered(i))
+				if i == odd && large {
+					m = w.message(t, numbered(i), "open", "OpenCheckingAccount", fmt.Sprintf(`{"client": "client:%s"}`, strings.Repeat("x", 5<<10)))
+				}
+				all.Go(func() {
+					w.Compute(context.Background(), shard.Work{Aggregate: numbered(i), Commands: []*runtime.Message{m}})
+				})
+			}
+			all.Wait()
+			for _, r := range w.wire.sent()[before:] {
+				if has(r.items, numbered(odd)) {
+					shared, alone = shared || len(r.items) > 1, alone || len(r.items) == 1
+				}
+			}
+			return shared, alone
+		}
+		if s, _ := shared(false); !s {
+			t.Fatal("an ordinary call travels alone")
+		}
+		if s, _ := shared(true); s {
+			t.Error("a large call shares a request")
+		}
+		both := w.wire.instances["http://both"][0]
+		w.wire.serve("http://both", answererFunc{both, func(in runtime.Invocation, r *runtime.Result) {
+			if in.Aggregate == numbered(odd) {
+				r.Steps[0].Events = nil
+			}
+		}})
+		if s, _ := shared(false); !s {
+			t.Fatal("the first one that is answered wrongly shares no request")
+		}
+		if s, a := shared(false); s || !a {
+			t.Errorf("who was answered wrongly shares a request: %v, travels alone: %v", s, a)
+		}
+		w.wire.serve("http://both", both)
+		shared(false)
+		if s, _ := shared(false); !s {
+			t.Error("who was answered well again travels alone")
+		}
+	})
+}
+
+// answererFunc changes what another one answers.
+type answererFunc struct {
+	answerer
+	change func(runtime.Invocation, *runtime.Result)
+}
+
+func (a answererFunc) Invoke(ctx context.Context, in runtime.Invocation, log *slog.Logger) runtime.Result {
+	r := a.answerer.Invoke(ctx, in, log)
+	a.change(in, &r)
+	return r
+}
+
 func TestOneThatSpoilsARequestIsFoundAndTheOthersGoOn(t *testing.T) {
 	t.Parallel()
 	broken := &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
@@ -165,16 +234,16 @@ func TestOneThatSpoilsARequestIsFoundAndTheOthersGoOn(t *testing.T) {
 						t.Errorf("account %d waited %v", i, took[i])
 					}
 				}
-				if test.kind == shard.Failed {
-					return
-				}
-				// From now on it travels alone, and asks less and less often.
+				// From now on it travels alone, and one that is lost asks less and less often.
 				before := len(w.wire.sent())
-				wantTrouble(t, w.computeMany(t, 2*poison)[poison], shard.Unavailable)
+				wantTrouble(t, w.computeMany(t, 2*poison)[poison], test.kind)
 				for _, r := range w.wire.sent()[before:] {
 					if has(r.items, numbered(poison)) && len(r.items) > 1 {
 						t.Error("the suspect shared a request")
 					}
+				}
+				if test.kind == shard.Failed {
+					return
 				}
 				// However often it is lost, with nobody else there to succeed.
 				work := shard.Work{Aggregate: numbered(poison), Commands: []*runtime.Message{w.open(t, numbered(poison))}}

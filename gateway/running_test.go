@@ -29,7 +29,7 @@ func (r fixedRoutes) Triggers(context.Context) ([]TriggerInfo, error) {
 }
 
 // freePort returns a loopback address that nobody listens on at this moment.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,14 +42,20 @@ func freePort(t *testing.T) string {
 // runGateway runs a whole gateway with the bank's checking account, and returns its URL.
 func runGateway(t *testing.T, layout kafka.Layout) string {
 	t.Helper()
+	world := newFunctionWorld(t, nil)
+	function := gen.AggregateFunction(checking.Handler{}, checking.Aggregator{})
+	world.combined(world.serveHTTP(t, function.Function, runtime.Config{}))
+	return runGatewayFor(t, layout, world)
+}
+
+// runGatewayFor runs a whole gateway with the functions of a world.
+func runGatewayFor(t testing.TB, layout kafka.Layout, world *functionWorld) string {
+	t.Helper()
 	cluster := kafkatest.Start(t)
 	settings, err := kafka.NewSettings(map[string]string{"bootstrap.servers": strings.Join(cluster.Servers, ",")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	world := newFunctionWorld(t, nil)
-	function := gen.AggregateFunction(checking.Handler{}, checking.Aggregator{})
-	world.combined(world.serveHTTP(t, function.Function, runtime.Config{}))
 	ctx, stop := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	config := Config{

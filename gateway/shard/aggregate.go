@@ -201,7 +201,7 @@ func (s *Shard) Loaded(now time.Time, id runtime.AggregateID, token uint64, snap
 	agg.loading = 0
 	if trouble != nil {
 		if e := agg.queue.first(); e != nil {
-			e.reason, e.function = trouble.Reason, trouble.Function
+			e.failed(now, trouble)
 		}
 		s.failReaders(agg, trouble.Reason, trouble.Broken)
 		if agg.queue.first() == nil {

@@ -20,6 +20,8 @@ type Aside struct {
 	Next      time.Time           `json:"next,omitzero"`
 	Reason    string              `json:"reason,omitempty"`
 	Function  string              `json:"function,omitempty"`
+	Image     string              `json:"image,omitempty"`  // what the function ran
+	Failing   time.Time           `json:"failing,omitzero"` // since when
 	Ending    bool                `json:"ending,omitempty"` // stands in the transaction of its CommandParked
 	Ended     *Ended              `json:"ended,omitempty"`  // of a parked one
 
@@ -69,7 +71,7 @@ func (s *Shard) restoreAside(now time.Time, a Aside) {
 		return
 	}
 	e := &entry{
-		cmd: a.Command, arrived: now, attempts: a.Attempts, held: a.State == Held, reason: a.Reason, function: a.Function,
+		cmd: a.Command, arrived: now, attempts: a.Attempts, held: a.State == Held, reason: a.Reason, function: a.Function, image: a.Image, failing: a.Failing,
 		aside: asideRecorded, suspect: a.Offset < s.suspect, ending: a.Ending,
 	}
 	s.asideLive[a.Offset] = a.RecordAt
@@ -86,7 +88,7 @@ func (s *Shard) restoreAside(now time.Time, a Aside) {
 // asideRecord writes the record of e as it is now.
 func (s *Shard) asideRecord(e *entry) BatchRecord {
 	o := e.outlook()
-	value, err := json.Marshal(Aside{Aggregate: e.agg.id, State: o.Status, Attempts: e.attempts, Next: o.NextTry, Reason: clip(e.reason, 1000), Function: e.function, Ending: e.ending || e.stage == batched})
+	value, err := json.Marshal(Aside{Aggregate: e.agg.id, State: o.Status, Attempts: e.attempts, Next: o.NextTry, Reason: clip(e.reason, 1000), Function: e.function, Image: clip(e.image, 200), Failing: e.failing, Ending: e.ending || e.stage == batched})
 	if err != nil {
 		panic(err) // a struct of strings and numbers
 	}

@@ -23,6 +23,7 @@ type Order struct {
 	Drop   bool  // false: try it now
 	Offset int64 // of the command meant
 	Reason string
+	By     string // who gave it; "" when that is not known
 }
 
 // entry is a command on its way through the shard.
@@ -33,8 +34,10 @@ type entry struct {
 	arrived  time.Time
 	attempts int
 	held     bool
-	reason   string // why it has no outcome yet
-	function string // that the reason is about
+	reason   string    // why it has no outcome yet
+	function string    // that the reason is about
+	image    string    // what it ran
+	failing  time.Time // since when it has a reason; zero for never
 
 	// verdict is the platform's own decision. That a command is parked outlives a roll-back.
 	verdict *verdict

@@ -28,8 +28,9 @@ func (s *Shard) invoke(agg *aggregate) {
 	s.calls[agg.call] = agg
 	head := agg.queue.first()
 	w := Work{Aggregate: agg.id, State: agg.base()}
-	// While batches abort, each command goes alone, so that a bad one is found.
-	fold := len(agg.queue.all()) > 1 && s.limit >= s.cfg.MaxFold && s.cfg.Foldable(head.cmd.Message)
+	// While batches abort, each command goes alone, so that a bad one is found. So
+	// does one that has failed: what is done behind it is for nothing if it fails again.
+	fold := len(agg.queue.all()) > 1 && head.reason == "" && s.limit >= s.cfg.MaxFold && s.cfg.Foldable(head.cmd.Message)
 	for i, e := range agg.queue.all() {
 		if i > 0 && (!fold || i == s.cfg.MaxFold || !s.plain(e)) {
 			break
@@ -86,7 +87,7 @@ func (s *Shard) Computed(now time.Time, call uint64, c Computed) {
 		}
 		agg.queue.pop()
 		e.step = step
-		e.held, e.reason, e.function = false, "", ""
+		e.held, e.reason, e.function, e.image = false, "", "", ""
 		s.push(e)
 	}
 	if e := agg.queue.first(); e != nil && trouble != nil {
@@ -136,7 +137,7 @@ func (s *Shard) dropCall(agg *aggregate) {
 // trouble decides how a command that has no result goes on.
 func (s *Shard) trouble(now time.Time, e *entry, t *Trouble) {
 	agg := e.agg
-	e.reason, e.function = t.Reason, t.Function
+	e.failed(now, t)
 	if t.Kind == Unavailable {
 		s.delay(agg, now, s.jitter(max(t.Wait, 50*time.Millisecond)))
 		return
@@ -160,6 +161,14 @@ func (s *Shard) trouble(now time.Time, e *entry, t *Trouble) {
 		if waits == e || waits.aside == asideNone {
 			s.setAside(waits) // the record of one behind says nothing else than before
 		}
+	}
+}
+
+// failed notes why a command has no outcome yet.
+func (e *entry) failed(now time.Time, t *Trouble) {
+	e.reason, e.function, e.image = t.Reason, t.Function, t.Image
+	if e.failing.IsZero() {
+		e.failing = now.UTC().Truncate(time.Millisecond) // as its record will say
 	}
 }
 
@@ -281,10 +290,14 @@ func (s *Shard) obey(now time.Time, e *entry) {
 const droppedBy = "dropped by an operator"
 
 func dropReason(o *Order) string {
-	if o.Reason == "" {
-		return droppedBy
+	text := droppedBy
+	if o.By != "" {
+		text += ", " + o.By
 	}
-	return droppedBy + ": " + o.Reason
+	if o.Reason != "" {
+		text += ": " + o.Reason
+	}
+	return text
 }
 
 // rollBack drops every result of an aggregate that is not committed, and what
@@ -353,7 +366,7 @@ func (s *Shard) InFlight(id runtime.AggregateID, key runtime.CommandKey) (Waiter
 	if e == nil {
 		return Waiter{}, false
 	}
-	return Waiter{Command: e.cmd, Function: e.function, Outcome: e.outlook()}, true
+	return e.waiter(), true
 }
 
 // outlook is the outcome of a command without outcome.
@@ -375,9 +388,15 @@ func (e *entry) outlook() Outcome {
 type Waiter struct {
 	Command  *Command
 	Function string
-	Stray    bool // it belongs to another partition, and nobody has an order for it here
+	Image    string    // what that function ran; "" when it did not say
+	Failing  time.Time // since when it has a reason; zero when that is not known
+	Stray    bool      // it belongs to another partition, and nobody has an order for it here
 	Outcome
 	OutcomeAt int64 // parked: offset of its CommandParked in the events topic
+}
+
+func (e *entry) waiter() Waiter {
+	return Waiter{Command: e.cmd, Function: e.function, Image: e.image, Failing: e.failing, Stray: e.stray, Outcome: e.outlook()}
 }
 
 // Troubled returns the commands that have been set aside or have failed, those
@@ -386,7 +405,7 @@ func (s *Shard) Troubled() []Waiter {
 	var list []Waiter
 	for _, e := range s.entries {
 		if e.cmd.Order == nil && e.stage < computed && (e.aside != asideNone || e.attempts > 0 || e.reason != "") {
-			list = append(list, Waiter{Command: e.cmd, Function: e.function, Stray: e.stray, Outcome: e.outlook()})
+			list = append(list, e.waiter())
 		}
 	}
 	for _, p := range s.parked {

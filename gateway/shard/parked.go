@@ -43,7 +43,7 @@ func (s *Shard) park(e *entry, o Outcome) {
 	}
 	m := e.cmd.Message
 	s.parked[e.cmd.Offset] = &Aside{
-		Aggregate: e.agg.id, State: ParkedS, Attempts: o.Attempts, Reason: clip(o.Reason, 1000), Function: e.function, Offset: e.cmd.Offset,
+		Aggregate: e.agg.id, State: ParkedS, Attempts: o.Attempts, Reason: clip(o.Reason, 1000), Function: e.function, Image: clip(e.image, 200), Failing: e.failing, Offset: e.cmd.Offset,
 		Ended: &Ended{Entity: m.Subject, Command: m.ID, Source: m.Source, Type: m.Type, Time: m.Time, Outcome: o.Records[0].At.Offset},
 	}
 }
@@ -100,7 +100,7 @@ func (s *Shard) closed(r *BatchRecord, at int64) {
 func (a *Aside) waiter() Waiter {
 	return Waiter{
 		Command:  &Command{Offset: a.Offset, Message: &runtime.Message{ID: a.Ended.Command, Source: a.Ended.Source, Subject: a.Ended.Entity, Type: a.Ended.Type, Time: a.Ended.Time}},
-		Function: a.Function, Outcome: Outcome{Status: ParkedS, Reason: a.Reason, Attempts: a.Attempts},
+		Function: a.Function, Image: a.Image, Failing: a.Failing, Outcome: Outcome{Status: ParkedS, Reason: a.Reason, Attempts: a.Attempts},
 		OutcomeAt: a.Ended.Outcome,
 	}
 }

@@ -299,3 +299,29 @@ func TestAsideThatCannotBeReadIsKept(t *testing.T) {
 		t.Errorf("the record of a command with an outcome is not deleted: %+v", b)
 	}
 }
+
+// What is computed behind a command that fails again is for nothing, and may be
+// much: so one that has failed goes alone, and those behind it share a call again.
+func TestCommandThatHasFailedGoesAlone(t *testing.T) {
+	t.Parallel()
+	s := testShard(Restored{})
+	for offset := range int64(4) {
+		s.Record(testNow, testCommand(offset, "acc:1", "v"))
+	}
+	s.Computed(testNow, invoked(t, s).Call, Computed{Steps: []Step{testStep(1)}})
+	run := invoked(t, s)
+	if n := len(run.Work.Commands); n != 2 {
+		t.Fatalf("%d commands in a call, want 2", n)
+	}
+	s.Computed(testNow, run.Call, Computed{Trouble: &Trouble{Kind: Failed, Reason: "poison", Policy: DefaultPolicy}})
+	s.Outputs()
+	s.Tick(testNow.Add(time.Minute))
+	alone := invoked(t, s)
+	if n := len(alone.Work.Commands); n != 1 {
+		t.Fatalf("%d commands in a call with one that has failed", n)
+	}
+	s.Computed(testNow, alone.Call, Computed{Steps: []Step{testStep(2)}})
+	if n := len(invoked(t, s).Work.Commands); n != 2 {
+		t.Errorf("%d commands in the call behind it, want 2", n)
+	}
+}

@@ -94,6 +94,7 @@ type Computed struct {
 type Trouble struct {
 	Kind     TroubleKind
 	Function string        // the Trigger that names the function, or "" when there is none
+	Image    string        // what that function runs; "" when it did not say
 	Reason   string        // for people
 	Wait     time.Duration // Unavailable: when to ask again; Failed: ignored
 	Policy   Policy        // Failed: how to go on
