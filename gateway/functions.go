@@ -107,6 +107,14 @@ func (l *FunctionLimits) setDefaults() {
 	}
 }
 
+// answerBytes is what an answer may have: all that one command may make, and a
+// state that is over its limit and shrinks. An answer to many that has more is
+// asked for again, one by one.
+func (l FunctionLimits) answerBytes() int64 {
+	l.setDefaults()
+	return int64(l.StepBytes) + 2*int64(l.StateBytes)
+}
+
 // FunctionSettings are what [NewFunctions] needs.
 type FunctionSettings struct {
 	Router  FunctionRouter

@@ -393,7 +393,7 @@ func (g *gateway) known(aggregate string) bool {
 
 // caller makes the client for functions behind these certificate authorities.
 func (g *gateway) caller(caCerts string) (FunctionCaller, error) {
-	o := runtime.ClientOptions{Source: "/evento/" + g.HTTP.Installation, Keys: g.FunctionKeys}
+	o := runtime.ClientOptions{Source: "/evento/" + g.HTTP.Installation, Keys: g.FunctionKeys, MaxAnswer: g.FunctionLimits.answerBytes()}
 	if caCerts != "" {
 		pool, err := x509.SystemCertPool()
 		if err != nil {

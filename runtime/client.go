@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -23,7 +22,9 @@ const pathDescribe = "/.evento/describe"
 
 // Limits of what the client reads and of how it connects.
 const (
-	maxResponse    = 64 << 20 // bytes of an answer
+	maxResponse    = 64 << 20 // bytes of an answer, unless ClientOptions say less
+	largeAnswer    = 1 << 20  // bytes from which on an answer is large
+	largeAtATime   = 2        // large answers of one function that are read at the same time
 	maxProblem     = 4 << 10  // bytes of an answer that is an error, for its message
 	idlePerHost    = 256      // connections kept to one function
 	connectTimeout = 5 * time.Second
@@ -41,14 +42,21 @@ type ClientOptions struct {
 	Transport http.RoundTripper
 	// Now is the clock that signs; default time.Now.
 	Now func() time.Time
+	// MaxAnswer is how many bytes an answer may have; default 64 MiB. A longer one
+	// is not read to its end, and the call has failed. Of one function, only a few
+	// answers beyond 1 MiB are read at the same time; the next one waits, at most
+	// until its call's deadline. So one function that sends without end cannot take
+	// the caller's memory.
+	MaxAnswer int64
 }
 
 // Client calls functions. It is safe for concurrent use. Each method takes the
 // function's URL (its base: "http://host/function/checking-handler").
 type Client struct {
-	http *http.Client
-	opts ClientOptions
-	wire *wire
+	http  *http.Client
+	opts  ClientOptions
+	wire  *wire
+	large largeAnswers
 }
 
 // NewClient returns a client. Nothing is opened until the first call.
@@ -58,6 +66,9 @@ func NewClient(opts ClientOptions) *Client {
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.MaxAnswer <= 0 {
+		opts.MaxAnswer = maxResponse
 	}
 	if opts.Transport == nil {
 		opts.Transport = &http.Transport{
@@ -173,22 +184,15 @@ func (c *Client) send(ctx context.Context, method, target string, body []byte, h
 		return nil, nil, unavailable(err)
 	}
 	defer res.Body.Close()
-	limit := int64(maxResponse)
-	if res.Header.Get("ce-type") == "" {
-		limit = maxProblem
-	}
-	if res.ContentLength > limit && limit == maxResponse {
-		return nil, nil, failed(res.StatusCode, fmt.Errorf("the answer of %s has %d bytes, more than the limit of %d", target, res.ContentLength, limit))
-	}
-	buf := bytes.NewBuffer(make([]byte, 0, min(max(res.ContentLength, 0), limit)+bytes.MinRead))
-	n, err := buf.ReadFrom(io.LimitReader(res.Body, limit+1))
+	answer, err := c.read(ctx, req.URL.Host+req.URL.Path, res)
+	var call *CallError
 	switch {
+	case errors.As(err, &call):
+		return nil, nil, err
 	case err != nil:
 		return nil, nil, unavailable(err)
-	case n > limit && limit == maxResponse:
-		return nil, nil, failed(res.StatusCode, fmt.Errorf("the answer of %s is longer than the limit of %d bytes", target, limit))
 	}
-	return res, buf.Bytes(), nil
+	return res, answer, nil
 }
 
 // matches checks that the results answer the invocations one by one.
