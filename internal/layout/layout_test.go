@@ -100,6 +100,51 @@ var (
 
 func TestLinksLeadSomewhere(t *testing.T) {
 	links := 0
+	walk(t, ".md", func(path string, text []byte) {
+		for _, m := range mdLink.FindAllSubmatch(text, -1) {
+			to := string(m[1])
+			if outside.MatchString(to) {
+				continue
+			}
+			links++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), to)); err != nil {
+				t.Errorf("%s: the link to %s leads nowhere", path, to)
+			}
+		}
+	})
+	if links == 0 {
+		t.Error("no link was found")
+	}
+}
+
+var testName = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)`")
+
+// What the documentation names as proof is there.
+func TestTestsThatAreNamedExist(t *testing.T) {
+	exist := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func (Test[A-Z][A-Za-z0-9]*)\(`)
+	walk(t, ".go", func(_ string, text []byte) {
+		for _, m := range declared.FindAllSubmatch(text, -1) {
+			exist[string(m[1])] = true
+		}
+	})
+	named := 0
+	walk(t, ".md", func(path string, text []byte) {
+		for _, m := range testName.FindAllSubmatch(text, -1) {
+			named++
+			if !exist[string(m[1])] {
+				t.Errorf("%s: there is no test %s", path, m[1])
+			}
+		}
+	})
+	if named == 0 {
+		t.Error("no test is named")
+	}
+}
+
+// walk gives each file of the repository with this ending, but for hidden folders and test data.
+func walk(t *testing.T, ending string, see func(path string, text []byte)) {
+	t.Helper()
 	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -107,28 +152,16 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != "." && d.Name() != ".." || d.Name() == "testdata") {
 			return filepath.SkipDir
 		}
-		if filepath.Ext(path) != ".md" {
+		if d.IsDir() || filepath.Ext(path) != ending {
 			return nil
 		}
 		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
+		if err == nil {
+			see(path, text)
 		}
-		for _, m := range mdLink.FindAllStringSubmatch(string(text), -1) {
-			if outside.MatchString(m[1]) {
-				continue
-			}
-			links++
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
-				t.Errorf("%s: the link to %s leads nowhere", path, m[1])
-			}
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if links == 0 {
-		t.Error("no link was found")
 	}
 }
