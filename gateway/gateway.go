@@ -243,7 +243,7 @@ func (g *gateway) ensureTopics(ctx context.Context, aggregates []string) (kafka.
 	})
 }
 
-func (g *gateway) group() string { return g.Topics.Commands() + "-gateway" }
+func (g *gateway) group() string { return GroupID(g.Topics) }
 
 func (g *gateway) closeKafka() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

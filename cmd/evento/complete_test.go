@@ -45,6 +45,9 @@ func TestCompletion(t *testing.T) {
 	for line, want := range map[string]string{
 		"ca":                       "cause",
 		"re":                       "replay",
+		"ver":                      "verify",
+		"verify --pr":              "--prefix",
+		"verify -o ":               "text json",
 		"parked d":                 "drop",
 		"events --fo":              "--follow",
 		"events --from ":           "latest earliest",

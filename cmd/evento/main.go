@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if !isShown(err) {
 		fmt.Fprintf(stderr, "evento: %v\n", err)
 	}
-	if code == exitUsage {
+	if code == exitUsage && !isCoded(err) {
 		fmt.Fprintf(stderr, "see: %s --help\n", cmd.CommandPath())
 	}
 	return code
@@ -93,7 +93,7 @@ it needs is away, try again.`,
 		}
 	}
 	add("run", devCommand(), demoCommand(&g), gatewayCommand())
-	add("use", sendCommand(&g), getCommand(&g), eventsCommand(&g), causeCommand(&g), parkedCommand(&g), triggersCommand(&g), replayCommand(&g), schemaCommand(&g))
+	add("use", sendCommand(&g), getCommand(&g), eventsCommand(&g), causeCommand(&g), parkedCommand(&g), triggersCommand(&g), replayCommand(&g), schemaCommand(&g), verifyCommand(&g))
 	add("build", generateCommand(), benchCommand(&g))
 	completeFlag(root, "output", outputText, outputJSON)
 	return root
@@ -162,6 +162,11 @@ type coded struct {
 
 func (e *coded) Error() string { return e.err.Error() }
 func (e *coded) Unwrap() error { return e.err }
+
+func isCoded(err error) bool {
+	var c *coded
+	return errors.As(err, &c)
+}
 
 func isShown(err error) bool {
 	var c *coded

@@ -37,6 +37,10 @@ type Options struct {
 	Held         func(runtime.AggregateID) bool
 	OthersWithin time.Duration
 
+	// Undecided says that decisions may be missing from what is read: then a command of
+	// a dispatcher may be without one.
+	Undecided bool
+
 	// Dispatchers are the names of those that may decide; nil for any.
 	Dispatchers []string
 
@@ -99,6 +103,15 @@ func (c *Checker) Partition(n int32) *Partition {
 		asides: map[int64]*aside{}, checkpoints: map[string]Checkpoint{}, about: map[place][]expected{}, writers: map[string]int{},
 	}
 }
+
+// Add notes a violation that somebody else has found.
+func (c *Checker) Add(v Violation) { c.add(v) }
+
+// Violations says how many violations there are so far.
+func (c *Checker) Violations() int { return c.report.Total() }
+
+// Read says how much was given so far.
+func (c *Checker) Read() Counts { return c.report.Read }
 
 // Finish returns what was found, when all partitions are closed.
 func (c *Checker) Finish() Report {

@@ -76,6 +76,11 @@ func (p *Partition) Command(r Record) {
 	}
 }
 
+// Unreadable tells of a record of any topic that is none of Evento's.
+func (p *Partition) Unreadable(at runtime.Coordinates, err error) {
+	p.c.at(Readable, at, "", "the record cannot be read: %v", err)
+}
+
 // finished says whether the committed position says that a record is finished.
 func (p *Partition) finished(offset int64) bool {
 	if p.position == nil {

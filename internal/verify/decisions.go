@@ -178,7 +178,7 @@ func (c *Checker) finishRelayed() {
 	for key, e := range c.dispatch {
 		nowhere := runtime.Coordinates{}
 		switch {
-		case e.decided == nowhere:
+		case e.decided == nowhere && !c.o.Undecided:
 			c.at(Causes, e.sent, "", "the command is as of a dispatcher, and none has decided on it")
 		case e.sent == nowhere && e.owed:
 			c.at(Kept, e.decided, "", "a command of the decision, with the key %s, is not in the commands topic", key)

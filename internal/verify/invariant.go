@@ -33,7 +33,39 @@ const (
 	SetAside  Invariant = "set-aside" // a set-aside record is about a command that waits, or is listed
 	Heads     Invariant = "heads"     // the heads are those of the checkpoint
 	Open      Invariant = "open"      // no transaction stays open
+	Settings  Invariant = "settings"  // the topics are set as the promises need it
 )
+
+// Advice says what an operator does about a violation.
+func (i Invariant) Advice() string {
+	switch i {
+	case Kept:
+		return "an accepted command is gone: was the commands topic truncated, restored from an older copy, or its retention changed? Send the command again, with its id"
+	case OneOutcome:
+		return "do not repair the log; find out what else writes to the topics or moves the group's offsets. A command without outcome is sent again, with its id"
+	case Versions, Linear, AllOrNothing, NoZombies:
+		return "stop sending to the aggregate (its owner stops it by itself where it sees this), keep the topics as they are, and look for a second writer: another installation with this prefix, or a producer that is no gateway"
+	case CommittedOnly, StateIsLog:
+		return "delete the aggregate's keys in Redis: its state is rebuilt from the events. If it comes back, something else writes to this Redis, or the aggregator is not deterministic"
+	case Causes:
+		return "something other than a gateway has written the record, or an offset moved: was the topic mirrored or restored? See who may write to the topics"
+	case Placement:
+		return "the record's producer does not partition by murmur2 of the key; set partitioner=murmur2_random there, and see who may write to the topics"
+	case Readable:
+		return "something other than Evento has written to the topic; see who may write to it"
+	case Position:
+		return "nothing is lost: the next owner rebuilds the position from the events. See who commits offsets for the group"
+	case SetAside:
+		return "restart the gateway that owns the partition: a takeover reads the set-aside records and ends those that are settled"
+	case Heads:
+		return "if the aggregate is stopped, see its other violations; else delete the records of this partition from the heads topic (tombstones), and the next owner rebuilds them from all events"
+	case Open:
+		return "end the transaction: kafka-transactions.sh find-hanging and abort (KIP-664), or restart the writer named; readers wait behind it until then"
+	case Settings:
+		return "set the topic as the message says, before anything is lost"
+	}
+	return "look at what wrote the records named"
+}
 
 // Violation is one contradiction between what is recorded and an invariant.
 type Violation struct {

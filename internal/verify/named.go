@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/evento-oss/evento/runtime"
@@ -8,6 +9,7 @@ import (
 
 // named is a place that a head or a snapshot says is a record of an aggregate.
 type named struct {
+	topic   string // "" where it is not known
 	offset  int64
 	id      uint64 // sum of the record's id
 	version uint64
@@ -24,7 +26,7 @@ func (p *Partition) Head(h Head) {
 	}
 	ch := p.chain(h.Aggregate)
 	ch.head = h.Offset
-	ch.named = append(ch.named, named{h.Offset, p.c.sum(h.Event), h.Version, Violation{
+	ch.named = append(ch.named, named{h.Topic, h.Offset, p.c.sum(h.Event), h.Version, Violation{
 		Invariant: Heads, At: h.At, Entity: string(h.Aggregate), Text: "the head",
 	}})
 }
@@ -36,7 +38,7 @@ func (p *Partition) Checkpoint(c Checkpoint) { p.checkpoints[c.Topic] = c }
 func (p *Partition) Snapshot(s Snapshot) {
 	p.c.report.Read.Snapshots++
 	ch := p.chain(s.Aggregate)
-	ch.named = append(ch.named, named{s.Offset, p.c.sum(s.Event), s.Version, Violation{
+	ch.named = append(ch.named, named{s.Topic, s.Offset, p.c.sum(s.Event), s.Version, Violation{
 		Invariant: StateIsLog, Entity: string(s.Aggregate), Text: "the snapshot",
 	}})
 }
@@ -72,10 +74,11 @@ func (p *Partition) closeNamed() {
 	c := p.c
 	for id, ch := range p.chains {
 		for _, n := range ch.named {
-			if ch.topic == "" && c.o.End != nil {
+			topic := cmp.Or(n.topic, ch.topic)
+			if topic == "" && c.o.End != nil {
 				continue // nothing of the aggregate was read: all of it may lie behind the end
 			}
-			if !c.read(runtime.Coordinates{Topic: ch.topic, Partition: p.n, Offset: n.offset}) {
+			if !c.read(runtime.Coordinates{Topic: topic, Partition: p.n, Offset: n.offset}) {
 				continue
 			}
 			v := n.by

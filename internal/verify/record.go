@@ -27,8 +27,9 @@ func (d Decision) CommandKey(i int) runtime.CommandKey {
 type Head struct {
 	At        runtime.Coordinates // of the head's own record
 	Aggregate runtime.AggregateID
+	Topic     string // of the aggregate's events; "" where it is not known
 	Version   uint64
-	Offset    int64  // of the aggregate's last record in its events topic
+	Offset    int64  // of the aggregate's last record in that topic
 	Event     string // id of that record; "" when there is none
 	Broken    string // the owner found that the aggregate's log contradicts itself, and how
 }
@@ -53,11 +54,10 @@ type Aside struct {
 // Snapshot is a state in the cache, with the place in the log that it is of.
 type Snapshot struct {
 	Aggregate runtime.AggregateID
+	Topic     string // of the aggregate's events; "" where it is not known
 	Version   uint64
-	Offset    int64  // of the last record in it, in the aggregate's events topic
+	Offset    int64  // of the last record in it, in that topic
 	Event     string // id of that record
-	Schema    runtime.DataSchema
-	Data      []byte
 }
 
 // Sighting is an event as somebody was shown it: a function, a sink, a projection, a

@@ -46,7 +46,7 @@ func (m *Manager) relay(ctx context.Context) error {
 		}
 	}()
 	consumer, err := kafka.NewConsumer(kafka.ConsumerConfig{
-		Settings: m.cfg.Kafka, Group: m.cfg.Topics.Dispatched() + "-relay", Topic: m.cfg.Topics.Dispatched(), Log: m.cfg.Log,
+		Settings: m.cfg.Kafka, Group: RelayGroupID(m.cfg.Topics), Topic: m.cfg.Topics.Dispatched(), Log: m.cfg.Log,
 	})
 	if err != nil {
 		return err

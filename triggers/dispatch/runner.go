@@ -129,8 +129,7 @@ func newSession(r *runner, start kafka.DispatcherStart) (*session, error) {
 		return nil, err
 	}
 	s := &session{runner: r, start: start, wake: make(chan struct{}, 1), parts: map[int32]*part{}}
-	// Names of Triggers have '/', which some tools take badly in a group's id.
-	group := c.Topics.Dispatched() + "." + groupName(r.name)
+	group := GroupID(c.Topics, r.name)
 	if s.group, err = kafka.NewGroup(kafka.GroupConfig{
 		Client: franz, Group: group, Topic: c.Topics.Dispatched(), Also: true, Address: c.Address,
 		SessionTimeout: c.SessionTimeout, RebalanceTimeout: max(30*time.Second, c.SessionTimeout),
