@@ -64,10 +64,21 @@ func (t *Takeover) StableOffsets(ctx context.Context, partitions []int32) (map[i
 
 // StableOffsetsOf is [Takeover.StableOffsets] for another topic: see [GroupConfig.Also].
 func (t *Takeover) StableOffsetsOf(ctx context.Context, of string, partitions []int32) (map[int32]Position, error) {
+	return t.offsets(ctx, of, partitions, true)
+}
+
+// CommittedOffsetsOf asks for the group's committed positions in a topic without
+// waiting for anybody: a transaction that is open may be about to move them. It is for
+// who looks on, and never for who takes over.
+func (t *Takeover) CommittedOffsetsOf(ctx context.Context, of string, partitions []int32) (map[int32]Position, error) {
+	return t.offsets(ctx, of, partitions, false)
+}
+
+func (t *Takeover) offsets(ctx context.Context, of string, partitions []int32, stable bool) (map[int32]Position, error) {
 	positions := make(map[int32]Position, len(partitions))
-	err := t.again(ctx, "stable offsets", func(ctx context.Context) error {
+	err := t.again(ctx, "committed offsets", func(ctx context.Context) error {
 		req := kmsg.NewPtrOffsetFetchRequest()
-		req.RequireStable = true
+		req.RequireStable = stable
 		group := kmsg.NewOffsetFetchRequestGroup()
 		group.Group = t.group
 		topic := kmsg.NewOffsetFetchRequestGroupTopic()

@@ -38,17 +38,18 @@ type group struct {
 	positions   map[int32]kafka.Position
 }
 
-// readPositions asks for all committed positions. Those that cannot be told are
-// left out, with a note.
+// readPositions asks for all committed positions: what they say is in transactions
+// that have ended, whatever is open now. Those that cannot be told are left out, with
+// a note.
 func (r *run) readPositions(ctx context.Context) (list []group) {
 	partitions := make([]int32, r.installation.Partitions)
 	for n := range partitions {
 		partitions[n] = int32(n)
 	}
 	read := func(look *kafka.Takeover, name, topic string) {
-		asking, cancel := context.WithTimeoutCause(ctx, r.Patience, fmt.Errorf("an open transaction holds them, for more than %v", r.Patience))
+		asking, cancel := limited(ctx, "to ask for the positions of group "+name)
 		defer cancel()
-		positions, err := look.StableOffsetsOf(asking, topic, partitions)
+		positions, err := look.CommittedOffsetsOf(asking, topic, partitions)
 		if err != nil {
 			r.note("the positions of group %s in %s were not told, so nothing is said of what they claim: %v", name, topic, err)
 		}
