@@ -10,15 +10,14 @@ import (
 // command is what is kept of a command: of its first record, and how far its
 // outcome is.
 type command struct {
-	at       int64  // offset of its first record
-	sum      uint64 // of its id and root cause
-	expect   int64  // version that it expects, -1 for any
-	owed     int64  // offset of a record of it that is said to be finished; -1 for none
-	sent     int64  // when, in milliseconds
-	pos      int32  // events of its outcome so far
-	count    int32  // events of its outcome; 0 while there is none
-	platform bool   // its outcome is the platform's
-	parked   bool   // its outcome is CommandParked
+	at     int64  // offset of its first record
+	sum    uint64 // of its id and root cause
+	expect int64  // version that it expects, -1 for any
+	sent   int64  // when, in milliseconds
+	pos    int32  // events of its outcome so far
+	count  int32  // events of its outcome; 0 while there is none
+	owed   bool   // it is said to be finished
+	parked bool   // its outcome is CommandParked
 }
 
 // aside is a live set-aside record.
@@ -65,14 +64,15 @@ func (p *Partition) Command(r Record) {
 	p.caused(r)
 	first := p.commands[key]
 	if first == nil {
-		first = &command{at: r.At.Offset, sum: c.sum(m.ID, correlation(m)), expect: -1, owed: -1, sent: m.Time.UnixMilli()}
+		first = &command{at: r.At.Offset, sum: c.sum(m.ID, correlation(m)), expect: -1, sent: m.Time.UnixMilli()}
 		if m.Expect != nil {
 			first.expect = int64(*m.Expect)
 		}
 		p.commands[key] = first
 	}
-	if finished || c.o.AtRest {
-		first.owed = max(first.owed, r.At.Offset)
+	// A repeat may be finished while its first record waits: it says nothing by itself.
+	if finished && first.at == r.At.Offset || c.o.AtRest {
+		first.owed = true
 	}
 }
 
@@ -153,10 +153,10 @@ func (p *Partition) closeCommands() {
 	for _, k := range p.commands {
 		at := runtime.Coordinates{Topic: p.topic, Partition: p.n, Offset: k.at}
 		switch {
-		case k.count == 0 && k.owed >= 0 && c.o.AtRest:
+		case k.count == 0 && k.owed && c.o.AtRest:
 			c.at(Ends, at, "", "the command has no outcome")
-		case k.count == 0 && k.owed >= 0:
-			c.at(OneOutcome, at, "", "the committed position says that the command is finished (record at offset %d), and it has no outcome", k.owed)
+		case k.count == 0 && k.owed:
+			c.at(OneOutcome, at, "", "the committed position says that the command is finished, and it has no outcome")
 		case k.count == 0:
 			c.report.Read.Waiting++
 		case k.pos < k.count:

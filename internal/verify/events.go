@@ -99,7 +99,7 @@ func (p *Partition) outcome(r Record, key runtime.CommandKey, k *command, ch *ch
 		p.torn--
 	}
 	k.pos, k.count = int32(m.Pos), int32(m.Count)
-	k.platform, k.parked = m.Platform(), m.Type == runtime.TypeCommandParked
+	k.parked = m.Type == runtime.TypeCommandParked
 	if k.pos < k.count {
 		p.torn++
 	}

@@ -370,6 +370,12 @@ func TestHonestEvidenceIsGreen(t *testing.T) {
 			e.positions[0] = position.Position{Offset: r.At.Offset + 1}
 			e.asides[0] = []Aside{{Offset: r.At.Offset, Entity: "a:1"}}
 		},
+		"a repeat that is finished while the first one is under way": func(e *evidence) {
+			e.drop(func(m *runtime.Message) bool { return m.CausationID == "c-69" })
+			e.sent, e.sightings, e.options.AtRest = nil, nil, false
+			first := e.commands[len(e.commands)-1]
+			e.positions[0] = position.Position{Offset: first.At.Offset, Done: []int64{e.write(first.M).At.Offset}}
+		},
 		"one that is listed as parked": func(e *evidence) {
 			i := slices.IndexFunc(e.commands, func(r Record) bool { return r.M.ID == "c-30" })
 			e.asides[0] = []Aside{{Offset: e.commands[i].At.Offset, Entity: "a:1", Parked: true}}

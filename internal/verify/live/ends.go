@@ -128,9 +128,6 @@ func (r *run) judgePositions(ctx context.Context, committed []group) error {
 func (r *run) awaitStable(ctx context.Context) error {
 	until := time.Now().Add(r.Patience)
 	for place, s := range r.ends {
-		if place.Topic == r.topics.Commands() {
-			continue // nothing transactional is written there; see what follows when it is
-		}
 		for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 			asking, cancel := limited(ctx, "to ask for the ends of "+place.String())
 			w, err := r.look.Watermarks(asking, place.Topic, place.Partition)
@@ -174,10 +171,15 @@ func (r *run) cut(ctx context.Context, place kafka.Place, stable int64) error {
 	r.violation(verify.Open, runtime.Coordinates{Topic: place.Topic, Partition: place.Partition, Offset: stable},
 		"a transaction %s is open since %s: readers wait at offset %d, the log goes on to %d", whose, since.UTC().Format(time.RFC3339), stable, s.end)
 	r.ends[place] = span{s.low, max(s.low, stable), true}
-	r.note("%s is read up to the open transaction at offset %d; what the committed positions claim of this partition is not looked at", place, stable)
-	if place.Topic == r.topics.Dispatched() {
+	r.note("%s is read up to the open transaction at offset %d; what committed positions claim of the rest is not looked at", place, stable)
+	switch place.Topic {
+	case r.topics.Heads():
+	case r.topics.Dispatched():
 		r.undecided = true
-	} else if place.Topic != r.topics.Heads() {
+	case r.topics.Commands():
+		clear(r.relayed) // what was sent may stand behind it, or a stray
+		clear(r.positions)
+	default:
 		delete(r.positions, place.Partition) // an outcome may stand behind it
 	}
 	return nil
