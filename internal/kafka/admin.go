@@ -106,8 +106,29 @@ func (a *Admin) describe(ctx context.Context, topics []string) (map[string]descr
 	return has, nil
 }
 
-// configs returns the settings of topics, by topic.
+// configs returns the settings of topics that exist, by topic. Any broker may be
+// asked, and one that has not heard yet of a topic that another process has just
+// made is asked again until it has, or until the context ends.
 func (a *Admin) configs(ctx context.Context, topics []string) (map[string]map[string]string, error) {
+	for {
+		all, err := a.configsNow(ctx, topics)
+		if !unknownTopic(err) {
+			return all, err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		}
+	}
+}
+
+func unknownTopic(err error) bool {
+	var e ck.Error
+	return errors.As(err, &e) && (e.Code() == ck.ErrUnknownTopicOrPart || e.Code() == ck.ErrUnknownTopic)
+}
+
+func (a *Admin) configsNow(ctx context.Context, topics []string) (map[string]map[string]string, error) {
 	all := map[string]map[string]string{}
 	resources := make([]ck.ConfigResource, 0, len(topics))
 	for _, t := range topics {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -274,5 +276,36 @@ func TestBadInstallationRecord(t *testing.T) {
 	}
 	if _, err := a.EnsureTopics(ctx, Ensure{Topics: topics}); err == nil || !strings.Contains(err.Error(), `record "installation": partitions 0`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A topic that another process has just made is not known to all brokers: one that
+// does not know its settings is asked again.
+func TestTopicsThatSomeBrokersDoNotKnowYet(t *testing.T) {
+	t.Parallel()
+	l, a, topics := installing(t)
+	if l.cluster == nil {
+		t.Skip("needs the embedded Kafka")
+	}
+	if _, err := a.EnsureTopics(soon(t), Ensure{Topics: topics, Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32
+	l.cluster.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		l.cluster.KeepControl()
+		if asked.Add(1) > 3 {
+			return nil, nil, false
+		}
+		describe := req.(*kmsg.DescribeConfigsRequest)
+		resp := describe.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for _, r := range describe.Resources {
+			answer := kmsg.NewDescribeConfigsResponseResource()
+			answer.ResourceType, answer.ResourceName, answer.ErrorCode = r.ResourceType, r.ResourceName, kerr.UnknownTopicOrPartition.Code
+			resp.Resources = append(resp.Resources, answer)
+		}
+		return resp, nil, true
+	})
+	if _, err := a.VerifyTopics(soon(t), Ensure{Topics: topics}); err != nil || asked.Load() != 4 {
+		t.Errorf("asked %d times: %v", asked.Load(), err)
 	}
 }
