@@ -68,7 +68,7 @@ func (b *brokers) start(t testing.TB, i int) {
 
 func (b *brokers) awaitReady(t testing.TB, i int) {
 	t.Helper()
-	b.list[i].awaitLine(t, "Kafka Server started")
+	b.list[i].awaitLineFor(t, 4*patience, "Kafka Server started") // it takes much of a processor
 }
 
 // admin asks the cluster something, again until it is answered.

@@ -41,16 +41,37 @@ type campaign struct {
 	report *faultReport
 	name   string // of the ground that is up
 	ground *ground
+	holder *holder // of it
 }
 
-// on gives the ground of a name. The one before it, of another name, is gone then.
-func (c *campaign) on(name string) *ground {
+// holder is the test that a ground belongs to, the campaign's, for as long as a
+// trial uses it: what lasts is of the campaign, and what cannot go on ends the trial,
+// in whose goroutine it is.
+type holder struct {
+	testing.TB // the campaign's
+	trial      testing.TB
+}
+
+func (h *holder) FailNow()          { h.trial.Helper(); h.trial.FailNow() }
+func (h *holder) Fatal(args ...any) { h.trial.Helper(); h.trial.Fatal(args...) }
+func (h *holder) Fatalf(format string, args ...any) {
+	h.trial.Helper()
+	h.trial.Fatalf(format, args...)
+}
+func (h *holder) SkipNow()                         { h.trial.Helper(); h.trial.SkipNow() }
+func (h *holder) Skip(args ...any)                 { h.trial.Helper(); h.trial.Skip(args...) }
+func (h *holder) Skipf(format string, args ...any) { h.trial.Helper(); h.trial.Skipf(format, args...) }
+
+// on gives a trial the ground of a name. The one before it, of another name, is gone then.
+func (c *campaign) on(name string, trial testing.TB) *ground {
 	if c.ground != nil && c.name != name {
 		c.drop()
 	}
 	if c.ground == nil {
-		c.name, c.ground = name, grounds[name](c.t)
+		c.holder = &holder{TB: c.t, trial: trial}
+		c.name, c.ground = name, grounds[name](c.holder)
 	}
+	c.holder.trial = trial
 	return c.ground
 }
 

@@ -66,7 +66,7 @@ func (tr *trial) Fatalf(format string, args ...any) {
 
 // try tries a fault once, and adds what came of it to the report.
 func (c *campaign) try(t *testing.T, f fault, repetition uint64) {
-	tr := &trial{TB: t, fault: f, seed: *flagSeed + repetition, ground: c.on(f.needs.ground)}
+	tr := &trial{TB: t, fault: f, seed: *flagSeed + repetition, ground: c.on(f.needs.ground, t)}
 	defer func() {
 		if t.Skipped() {
 			return

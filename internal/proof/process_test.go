@@ -96,8 +96,13 @@ next:
 // awaitLine waits until the process has said a line with the words, and returns it.
 func (p *process) awaitLine(t testing.TB, words ...string) string {
 	t.Helper()
+	return p.awaitLineFor(t, patience, words...)
+}
+
+func (p *process) awaitLineFor(t testing.TB, limit time.Duration, words ...string) string {
+	t.Helper()
 	var found []string
-	wait(t, func() error {
+	waitFor(t, limit, func() error {
 		if found = p.said(0, words...); len(found) > 0 {
 			return nil
 		}
