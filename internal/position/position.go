@@ -151,6 +151,11 @@ var ErrMetadata = errors.New("offset metadata is not usable")
 
 const metadataVersion = "e1"
 
+// maxLength is how many offsets a position may span. A few bytes can say any
+// number, and each that is finished takes memory; what is unfinished for long is
+// set aside, so that minutes of the fastest installation are fewer.
+const maxLength = 1 << 22
+
 // Encode writes the metadata of o: "e1 <flags> <aside> <end> <topic id> <runs> <crc>", where
 // runs are the lengths of alternating unfinished and finished stretches from
 // low on, as base64 of uvarints. Flags are "c" for clean or "-", and the epoch
@@ -207,6 +212,9 @@ func Parse(offset int64, metadata, topicID string) (Position, error) {
 	if err := errors.Join(err1, err2, err3); err != nil || length < 0 || parts[1] == "" {
 		return bad("broken field")
 	}
+	if length > maxLength || offset < 0 || offset+length < offset {
+		return bad(fmt.Sprintf("more than %d offsets", int64(maxLength)))
+	}
 	p := Position{Offset: offset, End: offset + length, Aside: aside, Clean: parts[1][0] == 'c'}
 	if epoch := parts[1][1:]; epoch != "" {
 		if p.Epoch, err1 = strconv.ParseUint(epoch, 36, 64); err1 != nil {
@@ -219,11 +227,11 @@ func Parse(offset int64, metadata, topicID string) (Position, error) {
 			return bad("broken runs")
 		}
 		runs = runs[size:]
-		for end := at + int64(n); at < end; at++ {
-			if finished {
-				p.Done = append(p.Done, at)
-			}
+		end := at + int64(n)
+		for ; finished && at < end; at++ {
+			p.Done = append(p.Done, at)
 		}
+		at = end
 	}
 	return p, nil
 }

@@ -1,10 +1,16 @@
 package position
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
+
+	"github.com/evento-oss/evento/internal/fuzztest"
 )
 
 func TestOffsetsAgainstAPlainSet(t *testing.T) {
@@ -99,10 +105,42 @@ func TestParseRefusesWhatIsNotItsOwn(t *testing.T) {
 	}
 }
 
+// FuzzParse: a position that is taken is written and read as the same, in
+// memory that a few bytes are worth. The checksum is no secret: what matters is
+// what stands before a right one.
 func FuzzParse(f *testing.F) {
 	o := NewOffsets(Position{Offset: 5})
 	o.See(50)
 	o.Finish(30)
-	f.Add(int64(5), o.Encode(Note{Aside: -1, Clean: false, TopicID: "t"}))
-	f.Fuzz(func(t *testing.T, offset int64, metadata string) { _, _ = Parse(offset, metadata, "t") })
+	whole := o.Encode(Note{Aside: -1, Clean: false, TopicID: "t"})
+	f.Add(int64(5), whole)
+	runs := binary.AppendUvarint([]byte{0}, 1<<60)
+	f.Add(int64(5), "e1 - -1 "+strconv.FormatInt(1<<61, 36)+" t "+base64.RawURLEncoding.EncodeToString(runs)+" 0")
+	f.Add(int64(1<<62), "e1 c7 5 "+strconv.FormatInt(math.MaxInt64, 36)+" t  0")
+	f.Fuzz(func(t *testing.T, offset int64, metadata string) {
+		text, _, ok := cutLast(metadata, " ")
+		texts := []string{metadata}
+		if ok {
+			texts = append(texts, text+" "+strconv.FormatUint(uint64(metadataSum(offset, text)), 16))
+		}
+		for _, text := range texts {
+			var p Position
+			var err error
+			fuzztest.Bounded(t, 40<<10, func() { p, err = Parse(offset, text, "t") })
+			if err != nil {
+				if !errors.Is(err, ErrMetadata) {
+					t.Errorf("%v is no ErrMetadata", err)
+				}
+				continue
+			}
+			if p.End < p.Offset || len(p.Done) > maxLength {
+				t.Fatalf("%q is %d to %d, %d finished", text, p.Offset, p.End, len(p.Done))
+			}
+			for _, at := range p.Done {
+				if at < p.Offset || at >= p.End {
+					t.Fatalf("%q: %d is finished, of %d to %d", text, at, p.Offset, p.End)
+				}
+			}
+		}
+	})
 }
