@@ -125,19 +125,20 @@ func (k CommandKey) String() string { return hex.EncodeToString(k[:]) }
 // the key, a dash and the position. So an event alone tells which command made it.
 func (k CommandKey) EventID(pos int) string { return k.String() + "-" + strconv.Itoa(pos) }
 
-// ParseEventID reads what [CommandKey.EventID] writes.
+// ParseEventID reads what [CommandKey.EventID] writes, and nothing that is written
+// otherwise: an event has one id.
 func ParseEventID(id string) (CommandKey, int, bool) {
 	var k CommandKey
 	digest, pos, ok := strings.Cut(id, "-")
-	if !ok || len(digest) != 2*len(k) {
+	if !ok || len(digest) != 2*len(k) || strings.ContainsAny(digest, "ABCDEF") || pos == "" || pos[0] < '1' || pos[0] > '9' {
 		return k, 0, false
 	}
 	if _, err := hex.Decode(k[:], []byte(digest)); err != nil {
 		return k, 0, false
 	}
-	n, err := strconv.Atoi(pos)
-	if err != nil || n < 1 {
+	n, err := strconv.ParseInt(pos, 10, 32)
+	if err != nil {
 		return k, 0, false
 	}
-	return k, n, true
+	return k, int(n), true
 }

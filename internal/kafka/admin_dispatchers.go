@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,6 +45,14 @@ func ParseDispatcherStart(value []byte) (DispatcherStart, error) {
 	var s DispatcherStart
 	if err := json.Unmarshal(value, &s); err != nil {
 		return s, fmt.Errorf("record of a dispatcher: %w", err)
+	}
+	for topic, offsets := range s.Offsets {
+		if i := slices.IndexFunc(offsets, func(at int64) bool { return at < 0 }); i >= 0 {
+			return s, fmt.Errorf("record of a dispatcher: it begins at offset %d of partition %d of %q", offsets[i], i, topic)
+		}
+	}
+	if i := slices.IndexFunc(s.Decisions, func(at int64) bool { return at < 0 }); i >= 0 {
+		return s, fmt.Errorf("record of a dispatcher: its decisions begin at offset %d of partition %d", s.Decisions[i], i)
 	}
 	return s, nil
 }

@@ -125,3 +125,20 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParse: a schema that is taken can be checked with, in bounded time and depth.
+func FuzzParse(f *testing.F) {
+	f.Add(everything, []byte(one))
+	f.Add(`{"type": "record", "name": "R", "fields": [{"name": "r", "type": ["null", "R"]}]}`, []byte{2, 2, 2, 0})
+	f.Add(`{"type": "array", "items": "null"}`, []byte{0x80, 0x80, 0x80, 0x80, 0x20})
+	f.Add(`{"type": "fixed", "name": "F", "size": -1}`, []byte{})
+	f.Fuzz(func(t *testing.T, text string, data []byte) {
+		s, err := check.Parse(text)
+		if err != nil {
+			return
+		}
+		if s.Check(data) == nil && len(data) > 0 && s.Check(append(bytes.Clone(data), 0)) == nil {
+			t.Errorf("%s: one value with and without a byte behind it", text)
+		}
+	})
+}
