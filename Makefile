@@ -46,6 +46,12 @@ faults: tools ## the fault campaign on three real brokers, hours of it, a table 
 faults-ci: tools ## the faults of the campaign that fit ten minutes
 	go test -count=1 -timeout 20m -v -run '^TestFaults$$' ./internal/proof/ -faults -faults.report build/faults-ci.md $(ARGS)
 
+TIME := 30s
+
+.PHONY: fuzz
+fuzz: tools ## every fuzz target one after the other, each for TIME=30s; what is found becomes a test
+	scripts/fuzz $(TIME)
+
 .PHONY: lint
 lint: tools ## gofmt and go vet
 	@unformatted=$$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 -r gofmt -l); \

@@ -169,6 +169,8 @@ func (s *HTTPServer) writeError(w *statusWriter, r *http.Request, route string, 
 		p = fail(problemInternal, "the request could not be handled; the gateway's log says why").because(err)
 	}
 	switch {
+	case r.Context().Err() != nil: // the client is gone, which is nobody's fault here
+		s.need.Log.Debug("request not finished", "route", route, "problem", p.kind.name, "err", p)
 	case p.kind.status >= 500:
 		s.need.Log.Warn("request not fulfilled", "route", route, "problem", p.kind.name, "err", p)
 	default:

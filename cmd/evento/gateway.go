@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -75,6 +74,7 @@ type gatewayFlags struct {
 	functionKey  string
 	offerStates  int
 	session      time.Duration
+	http         []string
 }
 
 func (f *gatewayFlags) bind(c *cobra.Command) {
@@ -89,6 +89,7 @@ func (f *gatewayFlags) bind(c *cobra.Command) {
 	p.StringVar(&f.installation, "installation", "evento", "name of the installation, part of the platform's sources")
 	p.StringVar(&f.listen, "listen", "127.0.0.1:8090", "host:port of the HTTP API")
 	p.StringVar(&f.internal, "internal", "127.0.0.1:8091", "host:port of the listener for other gateways")
+	p.StringArrayVar(&f.http, "http-property", nil, "one limit of the HTTP API, name=value, see docs/limits.md; may be repeated")
 	p.StringVar(&f.advertise, "advertise", "", "host:port under which other gateways reach --internal")
 	p.StringArrayVar(&f.secrets, "internal-secret", nil, "file with a secret that signs calls between gateways; the first signs, all are accepted")
 	p.StringVar(&f.tokens, "tokens", "", "file of hashed bearer tokens with principals and rights")
@@ -117,6 +118,10 @@ func (f *gatewayFlags) config(log *slog.Logger) (gateway.Config, error) {
 		note(fmt.Errorf("--offer-states is %d; functions keep no state smaller than %d bytes: give at least that, or -1 to send all states", f.offerStates, runtime.MinKeptState))
 	}
 	c.FunctionLimits.OfferBytes = f.offerStates
+	for _, property := range f.http {
+		name, value, _ := strings.Cut(property, "=")
+		note(c.HTTP.Set(strings.TrimSpace(name), value))
+	}
 	for _, file := range f.secrets {
 		secret, err := os.ReadFile(file)
 		note(err)
@@ -204,13 +209,4 @@ func (f *kafkaFlags) settings() (kafka.Settings, error) {
 		}
 	}
 	return settings, nil
-}
-
-// relaxGC lets the heap of a gateway grow to five times what lives in it between
-// collections: most of it are requests on their way, which die young. GOGC, where
-// it is set, wins; GOMEMLIMIT bounds the process in any case.
-func relaxGC() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
 }
