@@ -43,8 +43,9 @@ type Dispatching interface {
 	// Run works until ctx ends, and returns when calls under way have ended.
 	Run(ctx context.Context) error
 	// Parked lists the events that dispatchers have parked, or that wait set
-	// aside, in the partitions that this gateway holds for them.
-	Parked() []ParkedEvent
+	// aside, in the partitions that this gateway holds for them and has taken over,
+	// which are returned with them: for each dispatcher that is declared, perhaps none.
+	Parked() (list []ParkedEvent, partitions map[string][]int32)
 	// Status tells how far a dispatcher is; false when it does not run here.
 	Status(dispatcher string) (DispatchStatus, bool)
 	// Others returns the internal listeners of the other gateways that hold
@@ -53,6 +54,11 @@ type Dispatching interface {
 	// Retry has a dispatcher asked once more about an event that it has parked.
 	// It returns false when none is parked there in this gateway's partitions.
 	Retry(dispatcher string, at runtime.Coordinates) bool
+	// Drop ends an event that a dispatcher has parked, without commands; that it is
+	// dropped, and why, is recorded. It returns true when that is committed, false
+	// when none is parked there in this gateway's partitions, or it is being asked
+	// about. After an error nobody knows; a second call is safe.
+	Drop(ctx context.Context, dispatcher string, at runtime.Coordinates, reason string) (bool, error)
 	// Replay sends a dispatcher to the events recorded from at on; the zero time
 	// is the beginning. It returns the new replay epoch when the order is kept.
 	// Errors wrap [ErrNotFound].

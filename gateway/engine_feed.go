@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
@@ -240,7 +241,7 @@ func (e *Engine) command(r *kafka.Record) (*shard.Command, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.Order = &shard.Order{Drop: true, Offset: o.Offset, Reason: o.Reason}
+		c.Order = &shard.Order{Drop: true, Offset: o.Offset, Reason: o.Reason, By: operator(m.Source)}
 		return c, nil
 	}
 	t, ok := e.cfg.Catalogue.Version(m.Schema)
@@ -252,6 +253,14 @@ func (e *Engine) command(r *kafka.Record) (*shard.Command, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// operator says who gave an order; "" when there is no authentication that knows.
+func operator(source string) string {
+	if strings.HasPrefix(source, "/evento/") {
+		return ""
+	}
+	return source
 }
 
 // sleep waits, or returns false when ctx ends before.

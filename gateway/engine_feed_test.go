@@ -158,7 +158,7 @@ func TestStrayThatCannotBeForwardedHoldsUpNobody(t *testing.T) {
 	parked := func(e *runningEngine) ParkedCommand {
 		ctx := patience(t)
 		for {
-			list, err := e.Parked(ctx, ParkedFilter{})
+			list, _, err := e.Parked(ctx, ParkedFilter{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,7 +196,7 @@ func TestStrayThatCannotBeForwardedHoldsUpNobody(t *testing.T) {
 	}
 	ctx := patience(t)
 	for {
-		list, err := third.Parked(ctx, ParkedFilter{})
+		list, _, err := third.Parked(ctx, ParkedFilter{})
 		if err != nil {
 			t.Fatal(err)
 		}

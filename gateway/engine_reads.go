@@ -305,8 +305,7 @@ func (e *Engine) Command(ctx context.Context, at runtime.Coordinates) (*runtime.
 
 // Parked implements [Reader]: the troubled commands of the partitions that this
 // gateway owns.
-func (e *Engine) Parked(_ context.Context, f ParkedFilter) ([]ParkedCommand, error) {
-	var list []ParkedCommand
+func (e *Engine) Parked(_ context.Context, f ParkedFilter) (list []ParkedCommand, partitions []int32, err error) {
 	for _, p := range e.list() {
 		p.mu.Lock()
 		if p.shard == nil {
@@ -315,12 +314,13 @@ func (e *Engine) Parked(_ context.Context, f ParkedFilter) ([]ParkedCommand, err
 		}
 		troubled := p.shard.Troubled()
 		p.mu.Unlock()
+		partitions = append(partitions, p.held.Partition)
 		for _, w := range troubled {
 			m := w.Command.Message
 			c := ParkedCommand{
 				At:        runtime.Coordinates{Topic: e.cfg.Topics.Commands(), Partition: p.held.Partition, Offset: w.Command.Offset},
 				Aggregate: m.Aggregate(), Entity: m.Subject, Command: m.ID, Source: m.Source, Type: m.Type,
-				Status: OutcomeStatus(w.Status), Attempts: w.Attempts, NextTry: w.NextTry, Reason: w.Reason, Function: w.Function, Since: m.Time, Misplaced: w.Stray,
+				Status: OutcomeStatus(w.Status), Attempts: w.Attempts, NextTry: w.NextTry, Reason: w.Reason, Function: w.Function, Image: w.Image, Since: m.Time, Failing: w.Failing, Misplaced: w.Stray,
 			}
 			if c.Status == OutcomeParked {
 				if view, err := e.cfg.Catalogue.AggregateOf(c.Entity); err == nil {
@@ -332,16 +332,7 @@ func (e *Engine) Parked(_ context.Context, f ParkedFilter) ([]ParkedCommand, err
 			}
 		}
 	}
-	if f.Limit > 0 && len(list) > f.Limit {
-		list = list[:f.Limit]
-	}
-	return list, nil
-}
-
-func (f *ParkedFilter) matches(c *ParkedCommand) bool {
-	return (f.Aggregate == "" || f.Aggregate == c.Aggregate) &&
-		(f.Status == "" || f.Status == c.Status) &&
-		(f.At == nil || f.At.Partition == c.At.Partition && f.At.Offset == c.At.Offset)
+	return list, partitions, nil
 }
 
 // kafkaSeen is how long after the last answer of Kafka a gateway still counts as connected.

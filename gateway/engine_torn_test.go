@@ -30,7 +30,7 @@ func (r *runningEngine) wantStopped(t *testing.T, torn, fine runtime.AggregateID
 	if o, err := r.Outcome(patience(t), torn, m.Key()); err != nil || o.Status != OutcomeHeld || o.Reason == "" {
 		t.Errorf("a command to it: %+v, %v; want it held, with the reason", o, err)
 	}
-	list, err := r.Parked(patience(t), ParkedFilter{Aggregate: torn, Status: OutcomeHeld})
+	list, _, err := r.Parked(patience(t), ParkedFilter{Aggregate: torn, Status: OutcomeHeld})
 	if err != nil || len(list) == 0 {
 		t.Errorf("its commands are not listed: %+v, %v", list, err)
 	}

@@ -369,7 +369,7 @@ func (g *gateway) build() (err error) {
 	}
 	g.http, err = NewHTTPServer(g.HTTP, HTTPNeeds{
 		Appender: g.engine, Reader: g.engine, Schemas: CatalogueSchemas{g.catalogue}, Readiness: g.engine, Waiters: waiters,
-		Metrics: metrics, Gatherer: g.registerer, Log: g.Log, Registrar: g.registry, Triggers: g.routes, Dispatching: g.dispatching, Topics: g.Topics,
+		Metrics: metrics, Gatherer: g.registerer, Log: g.Log, Registrar: g.registry, Triggers: g.routes, Dispatching: g.dispatching, Topics: g.Topics, Partitions: g.installation.Partitions,
 		Causes: NewCauses(CausesConfig{
 			Topics: g.Topics, Partitions: g.installation.Partitions, Reader: g.queries,
 			Known: g.known, Hash: g.catalogue.CanonicalHash, Log: g.Log,

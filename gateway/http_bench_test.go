@@ -228,6 +228,7 @@ type fakeReader struct {
 	more     bool
 	outcomes map[runtime.CommandKey]*Outcome
 	parked   []ParkedCommand
+	covered  []int32
 	commands map[runtime.Coordinates]*runtime.Message
 	others   []string
 	crowded  []runtime.AggregateID
@@ -299,18 +300,16 @@ func (f *fakeReader) Command(_ context.Context, at runtime.Coordinates) (*runtim
 	return nil, fmt.Errorf("%w: %s", ErrNotFound, at)
 }
 
-func (f *fakeReader) Parked(_ context.Context, filter ParkedFilter) ([]ParkedCommand, error) {
+func (f *fakeReader) Parked(_ context.Context, filter ParkedFilter) ([]ParkedCommand, []int32, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []ParkedCommand
 	for _, c := range f.parked {
-		if (filter.Status == "" || filter.Status == c.Status) &&
-			(filter.Aggregate == "" || filter.Aggregate == c.Aggregate) &&
-			(filter.At == nil || filter.At.Partition == c.At.Partition && filter.At.Offset == c.At.Offset) {
+		if filter.matches(&c) {
 			out = append(out, c)
 		}
 	}
-	return out, nil
+	return out, f.covered, nil
 }
 
 var testTime = time.Date(2030, 1, 31, 10, 20, 30, 123e6, time.UTC)

@@ -98,8 +98,9 @@ type Reader interface {
 	Command(ctx context.Context, at runtime.Coordinates) (*runtime.Message, error)
 
 	// Parked lists commands that are set aside, and those that are parked and not
-	// dropped, in the partitions that this gateway owns.
-	Parked(ctx context.Context, filter ParkedFilter) ([]ParkedCommand, error)
+	// dropped, in the partitions that this gateway owns and has taken over, which
+	// are returned with them. The list is neither sorted nor cut.
+	Parked(ctx context.Context, filter ParkedFilter) (list []ParkedCommand, partitions []int32, err error)
 }
 
 // Recorded is a message and where it stands in Kafka.
@@ -160,7 +161,10 @@ type Outcome struct {
 type ParkedFilter struct {
 	Aggregate runtime.AggregateID
 	Status    OutcomeStatus        // retrying, held or parked
+	Type      string               // full name of the type, or its name in any aggregate
+	Function  string               // namespace/name of the Trigger that the reason is about
 	At        *runtime.Coordinates // of a command, whose Topic is not looked at, or of an event
+	After     ParkedKey            // only those behind it
 	Limit     int                  // at most so many; 0 means all
 }
 
@@ -178,7 +182,9 @@ type ParkedCommand struct {
 	NextTry   time.Time
 	Reason    string
 	Function  string              // namespace/name of the Trigger; "" when there is none
+	Image     string              // what that function ran at the last attempt; "" when it did not say
 	Since     time.Time           // of the command itself
+	Failing   time.Time           // of the first attempt that failed; zero when that is not known
 	Misplaced bool                // stands in another partition than its aggregate's: it is forwarded, and takes no orders here
 	Outcome   runtime.Coordinates // parked: of its CommandParked
 

@@ -37,13 +37,17 @@ func httpRoutes() []httpRoute {
 		{method: "GET", path: "/v1/causes/{topic}/{partition}/{offset}", params: []string{"limit"}, handle: (*HTTPServer).getCauses},
 		{method: "GET", path: "/v1/causes/{entity}/{id}", params: []string{"source", "limit"}, handle: (*HTTPServer).getCausesOf},
 
-		{method: "GET", path: "/v1/parked", admin: true, params: []string{"aggregate", "status", "limit"}, handle: (*HTTPServer).getParked},
+		{method: "GET", path: "/v1/parked", admin: true, params: parkedParams, handle: (*HTTPServer).getParked},
+		{method: "POST", path: "/v1/parked/retry", admin: true, params: parkedParams, handle: (*HTTPServer).postParkedRetryAll},
+		{method: "POST", path: "/v1/parked/reissue", admin: true, params: parkedParams, handle: (*HTTPServer).postParkedReissueAll},
+		{method: "GET", path: "/v1/parked/{partition}/{offset}", admin: true, handle: (*HTTPServer).getParkedOne},
+		{method: "GET", path: "/v1/parked/{topic}/{partition}/{offset}", admin: true, handle: (*HTTPServer).getParkedOne},
 		{method: "POST", path: "/v1/parked/{partition}/{offset}/retry", admin: true, handle: (*HTTPServer).postParkedRetry},
 		{method: "POST", path: "/v1/parked/{partition}/{offset}/drop", admin: true, handle: (*HTTPServer).postParkedDrop},
 		{method: "POST", path: "/v1/parked/{partition}/{offset}/reissue", admin: true, handle: (*HTTPServer).postParkedReissue},
 
 		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/retry", admin: true, params: []string{"dispatcher"}, handle: (*HTTPServer).postParkedRetry},
-		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/drop", admin: true, handle: (*HTTPServer).postParkedDrop},
+		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/drop", admin: true, params: []string{"dispatcher"}, handle: (*HTTPServer).postParkedDrop},
 		{method: "POST", path: "/v1/parked/{topic}/{partition}/{offset}/reissue", admin: true, handle: (*HTTPServer).postParkedReissue},
 
 		{method: "GET", path: "/v1/schemas", handle: (*HTTPServer).getSchemas},
@@ -67,22 +71,24 @@ func (t httpRoute) pattern() string { return strings.TrimSuffix(t.path, "{$}") }
 // method gets 405, any other path 404, as problems.
 func newMux(routes []httpRoute, wrap func(httpRoute) http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
-	allowed := map[string][]string{}
+	methods := []string{"HEAD"} // which ServeMux takes for GET
 	for _, t := range routes {
 		mux.Handle(t.method+" "+t.path, wrap(t))
-		allowed[t.path] = append(allowed[t.path], t.method)
-		if t.method == "GET" {
-			allowed[t.path] = append(allowed[t.path], "HEAD") // as ServeMux does
-		}
+		methods = append(methods, t.method)
 	}
-	for path, methods := range allowed {
-		slices.Sort(methods)
-		allow := strings.Join(methods, ", ")
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			fail(problemMethod, "%s takes %s", r.URL.Path, allow).header("Allow", allow).write(w)
-		})
-	}
+	slices.Sort(methods)
+	methods = slices.Compact(methods)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		var allowed []string
+		for _, method := range methods {
+			if _, pattern := mux.Handler(&http.Request{Method: method, URL: r.URL, Host: r.Host}); pattern != "/" {
+				allowed = append(allowed, method)
+			}
+		}
+		if allow := strings.Join(allowed, ", "); allow != "" {
+			fail(problemMethod, "%s takes %s", r.URL.Path, allow).header("Allow", allow).write(w)
+			return
+		}
 		p := fail(problemNoRoute, "there is nothing at %s; /openapi.json lists what there is", r.URL.Path)
 		if rest, ok := strings.CutPrefix(r.URL.Path, "/v1/aggregates/"); ok && strings.Count(rest, ":") > 1 {
 			p.detail += "; an entity inside an aggregate is written with %2F for its '/', as in /v1/aggregates/credit:77%2Fcard:7f3a"

@@ -37,6 +37,7 @@ type HTTPNeeds struct {
 	Streams   *Streams
 
 	Dispatching Dispatching  // may be nil: nothing is dispatched
+	Partitions  int32        // of the commands topic, and of those cut like it; 0: not known, and no list is called incomplete
 	Topics      kafka.Topics // tells coordinates of events from those of commands
 }
 

@@ -1,13 +1,11 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -22,16 +20,16 @@ import (
 const parkedInternalPath = "/internal/v1/parked"
 
 // parkedEverywhere lists the waiting commands and parked events of all gateways, in
-// the order of their coordinates. A list without one gateway's would look complete, so it is
-// an error when one does not answer.
-func (s *HTTPServer) parkedEverywhere(ctx context.Context, f ParkedFilter) ([]ParkedCommand, error) {
+// the order of their coordinates. It is an error when a gateway does not answer; a
+// partition that nobody answers for is missing, and the list says so.
+func (s *HTTPServer) parkedEverywhere(ctx context.Context, f ParkedFilter) (parkedList, *missingJSON, error) {
 	list, err := s.parkedHere(ctx, f)
 	if err != nil {
-		return nil, s.readProblem(err, nil)
+		return list, nil, s.readProblem(err, nil)
 	}
 	others, err := s.others(ctx)
 	if err != nil {
-		return nil, s.ownerProblem(err)
+		return list, nil, s.ownerProblem(err)
 	}
 	var mu sync.Mutex // guards list and errs
 	var errs []error
@@ -44,51 +42,70 @@ func (s *HTTPServer) parkedEverywhere(ctx context.Context, f ParkedFilter) ([]Pa
 			if err != nil {
 				errs = append(errs, fmt.Errorf("gateway %s: %w", address, err))
 			}
-			list = append(list, theirs...)
+			list.add(theirs)
 		})
 	}
 	asked.Wait()
 	if len(errs) > 0 {
-		return nil, fail(problemOwnerUnreachable, "a gateway does not answer for its partitions; ask again").because(errors.Join(errs...)).after(time.Second)
+		return list, nil, fail(problemOwnerUnreachable, "a gateway does not answer for its partitions; ask again").because(errors.Join(errs...)).after(time.Second)
 	}
-	slices.SortFunc(list, func(a, b ParkedCommand) int {
-		return cmp.Or(cmp.Compare(a.At.Topic, b.At.Topic), cmp.Compare(a.At.Partition, b.At.Partition), cmp.Compare(a.At.Offset, b.At.Offset), cmp.Compare(a.Dispatcher, b.Dispatcher))
-	})
-	if f.Limit > 0 && len(list) > f.Limit {
-		list = list[:f.Limit]
+	list.cut(f.Limit)
+	return list, list.missing(s.need.Partitions), nil
+}
+
+// parkedHere lists what waits at this gateway: commands of its partitions, and
+// events that dispatchers have parked in theirs.
+func (s *HTTPServer) parkedHere(ctx context.Context, f ParkedFilter) (list parkedList, err error) {
+	list.Parked, list.Partitions, err = s.need.Reader.Parked(ctx, f)
+	if err != nil {
+		return list, err
 	}
+	if s.need.Dispatching != nil {
+		var events []ParkedEvent
+		events, list.Dispatchers = s.need.Dispatching.Parked()
+		for _, e := range events {
+			c := ParkedCommand{
+				At: e.At, Aggregate: e.Entity.Aggregate(), Entity: e.Entity, Event: e.Event, Dispatcher: e.Dispatcher, Type: e.Type,
+				Status: e.Status, Attempts: e.Attempts, Reason: e.Reason, Function: e.Dispatcher, Since: e.Since,
+			}
+			if f.matches(&c) {
+				list.Parked = append(list.Parked, c)
+			}
+		}
+	}
+	list.cut(f.Limit)
 	return list, nil
 }
 
-// parkedAt asks another gateway for the waiting commands of its partitions.
-func (s *HTTPServer) parkedAt(ctx context.Context, address string, f ParkedFilter) ([]ParkedCommand, error) {
-	query := url.Values{"limit": {strconv.Itoa(f.Limit)}}
-	if f.Aggregate != "" {
-		query.Set("aggregate", string(f.Aggregate))
+// parkedAt asks another gateway for what waits there.
+func (s *HTTPServer) parkedAt(ctx context.Context, address string, f ParkedFilter) (list parkedList, err error) {
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"aggregate": string(f.Aggregate), "status": string(f.Status), "type": f.Type, "function": f.Function, "after": f.After.String(),
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
 	}
-	if f.Status != "" {
-		query.Set("status", string(f.Status))
+	if f.Limit > 0 {
+		query.Set("limit", strconv.Itoa(f.Limit))
 	}
 	if f.At != nil {
 		query.Set("topic", f.At.Topic)
 		query.Set("partition", strconv.FormatInt(int64(f.At.Partition), 10))
 		query.Set("offset", strconv.FormatInt(f.At.Offset, 10))
 	}
-	var list []ParkedCommand
-	err := s.askPeer(ctx, address, parkedInternalPath+"?"+query.Encode(), &list)
+	err = s.askPeer(ctx, address, parkedInternalPath+"?"+query.Encode(), &list)
 	return list, err
 }
 
 // getParkedHere answers another gateway's parkedAt.
 func (s *HTTPServer) getParkedHere(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
-	query := r.URL.Query()
-	f := ParkedFilter{Aggregate: runtime.AggregateID(query.Get("aggregate")), Status: OutcomeStatus(query.Get("status"))}
-	limit, err := queryNumber(r, "limit", parkedMax, parkedMax)
+	f, err := parkedFilter(r)
 	if err != nil {
 		return err
 	}
-	f.Limit = int(limit)
-	if query.Has("partition") {
+	if query := r.URL.Query(); query.Has("partition") {
 		partition, err1 := strconv.ParseInt(query.Get("partition"), 10, 32)
 		offset, err2 := strconv.ParseInt(query.Get("offset"), 10, 64)
 		if err := errors.Join(err1, err2); err != nil {
@@ -99,9 +116,6 @@ func (s *HTTPServer) getParkedHere(w http.ResponseWriter, r *http.Request, _ *Au
 	list, err := s.parkedHere(r.Context(), f)
 	if err != nil {
 		return s.readProblem(err, nil)
-	}
-	if list == nil {
-		list = []ParkedCommand{}
 	}
 	return writeJSON(w, http.StatusOK, list)
 }

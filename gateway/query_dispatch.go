@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,29 +14,11 @@ import (
 	"github.com/evento-oss/evento/runtime"
 )
 
-const dispatchRetryPath = "/internal/v1/dispatch/retry"
-
-// parkedHere lists what waits at this gateway: commands of its partitions, and
-// events that dispatchers have parked in theirs.
-func (s *HTTPServer) parkedHere(ctx context.Context, f ParkedFilter) ([]ParkedCommand, error) {
-	list, err := s.need.Reader.Parked(ctx, f)
-	if err != nil || s.need.Dispatching == nil {
-		return list, err
-	}
-	for _, e := range s.need.Dispatching.Parked() {
-		switch {
-		case f.Aggregate != "" && e.Entity.Aggregate() != f.Aggregate,
-			f.Status != "" && e.Status != f.Status,
-			f.At != nil && *f.At != e.At: // with the topic: the numbers alone are a command's
-			continue
-		}
-		list = append(list, ParkedCommand{
-			At: e.At, Aggregate: e.Entity.Aggregate(), Entity: e.Entity, Event: e.Event, Dispatcher: e.Dispatcher, Type: e.Type,
-			Status: e.Status, Attempts: e.Attempts, Reason: e.Reason, Function: e.Dispatcher, Since: e.Since,
-		})
-	}
-	return list, nil
-}
+// Where other gateways are told what to do with an event that a dispatcher has parked.
+const (
+	dispatchRetryPath = "/internal/v1/dispatch/retry"
+	dispatchDropPath  = "/internal/v1/dispatch/drop"
+)
 
 // others are the internal listeners of the other gateways: who owns partitions of
 // commands, and who holds some for a dispatcher.
@@ -56,61 +39,115 @@ func (s *HTTPServer) others(ctx context.Context) ([]string, error) {
 // retryEvent has dispatchers asked again about an event that they have parked,
 // wherever it is.
 func (s *HTTPServer) retryEvent(w http.ResponseWriter, r *http.Request, at runtime.Coordinates) error {
-	found, err := s.parkedEverywhere(r.Context(), ParkedFilter{At: &at})
+	retried, err := s.tellHolders(r, at, dispatchRetryPath, nil)
 	if err != nil {
 		return err
 	}
-	only := r.URL.Query().Get("dispatcher")
-	others, err := s.others(r.Context())
-	if err != nil {
-		return s.ownerProblem(err)
-	}
-	retried := []string{}
-	for _, p := range found {
-		if p.Dispatcher == "" || only != "" && p.Dispatcher != only || p.Status != OutcomeParked {
-			continue
-		}
-		if s.need.Dispatching != nil && s.need.Dispatching.Retry(p.Dispatcher, at) {
-			retried = append(retried, p.Dispatcher)
-			continue
-		}
-		query := url.Values{
-			"dispatcher": {p.Dispatcher}, "topic": {at.Topic},
-			"partition": {strconv.FormatInt(int64(at.Partition), 10)}, "offset": {strconv.FormatInt(at.Offset, 10)},
-		}
-		for _, address := range others {
-			var answer retriedJSON
-			if err := s.tellPeer(r.Context(), address, dispatchRetryPath+"?"+query.Encode(), &answer); err != nil {
-				return fail(problemOwnerUnreachable, "a gateway does not answer for its partitions; ask again").because(err).after(time.Second)
-			}
-			if len(answer.Retried) > 0 {
-				retried = append(retried, p.Dispatcher)
-				break
-			}
-		}
-	}
-	if len(retried) == 0 {
-		return fail(problemNoParked, "no dispatcher has parked the event at %s, or it is being asked about it now; GET /v1/parked lists those that are", at)
-	}
 	return writeJSON(w, http.StatusOK, retriedJSON{retried})
+}
+
+// dropEvent ends an event for the dispatchers that have parked it.
+func (s *HTTPServer) dropEvent(w http.ResponseWriter, r *http.Request, p *AuthPrincipal, at runtime.Coordinates, reason string) error {
+	by := "an operator"
+	if who := operator(p.Source); who != "" {
+		by += ", " + who
+	}
+	dropped, err := s.tellHolders(r, at, dispatchDropPath, url.Values{"reason": {"dropped by " + by + ": " + reason}})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"dropped": dropped})
+}
+
+// tellHolders does something with an event for all dispatchers that have parked it,
+// or for the one that the request names, and returns which those are.
+func (s *HTTPServer) tellHolders(r *http.Request, at runtime.Coordinates, path string, more url.Values) ([]string, error) {
+	list, missing, err := s.parkedEverywhere(r.Context(), ParkedFilter{At: &at, Function: r.URL.Query().Get("dispatcher")})
+	if err != nil {
+		return nil, err
+	}
+	told := []string{}
+	for _, p := range list.Parked {
+		taken, err := s.tellHolder(r.Context(), path, &p, more)
+		if err != nil {
+			return nil, err
+		}
+		if taken {
+			told = append(told, p.Dispatcher)
+		}
+	}
+	if len(told) == 0 {
+		return nil, s.noParked(missing, at, true, "no dispatcher has parked the event at %s, or it is being asked about it now; GET /v1/parked lists those that are", at)
+	}
+	return told, nil
+}
+
+// tellHolder has the gateway that holds an event for a dispatcher do something
+// with it. It returns false when the event is not parked there any more, or is
+// being asked about.
+func (s *HTTPServer) tellHolder(ctx context.Context, path string, p *ParkedCommand, more url.Values) (bool, error) {
+	if p.Dispatcher == "" || p.Status != OutcomeParked || s.need.Dispatching == nil {
+		return false, nil
+	}
+	query := url.Values{
+		"dispatcher": {p.Dispatcher}, "topic": {p.At.Topic},
+		"partition": {strconv.FormatInt(int64(p.At.Partition), 10)}, "offset": {strconv.FormatInt(p.At.Offset, 10)},
+	}
+	maps.Copy(query, more)
+	if taken, err := s.holdsEvent(ctx, path, query); taken || err != nil {
+		return taken, err
+	}
+	others, err := s.others(ctx)
+	if err != nil {
+		return false, s.ownerProblem(err)
+	}
+	for _, address := range others {
+		var answer retriedJSON
+		if err := s.tellPeer(ctx, address, path+"?"+query.Encode(), &answer); err != nil {
+			return false, fail(problemOwnerUnreachable, "a gateway does not answer for its partitions; ask again").because(err).after(time.Second)
+		}
+		if len(answer.Retried) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// holdsEvent does at this gateway what tellHolder asks for.
+func (s *HTTPServer) holdsEvent(ctx context.Context, path string, query url.Values) (bool, error) {
+	partition, err1 := strconv.ParseInt(query.Get("partition"), 10, 32)
+	offset, err2 := strconv.ParseInt(query.Get("offset"), 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return false, fail(problemParameter, "partition and offset are numbers").because(err)
+	}
+	at := runtime.Coordinates{Topic: query.Get("topic"), Partition: int32(partition), Offset: offset}
+	if s.need.Dispatching == nil {
+		return false, nil
+	}
+	if path == dispatchRetryPath {
+		return s.need.Dispatching.Retry(query.Get("dispatcher"), at), nil
+	}
+	dropped, err := s.need.Dispatching.Drop(ctx, query.Get("dispatcher"), at, query.Get("reason"))
+	if err != nil {
+		return false, fail(problemUncertain, "it is not known whether the event at %s is dropped; GET /v1/parked shows it, and doing it again is safe", at).because(err).after(time.Second)
+	}
+	return dropped, nil
 }
 
 type retriedJSON struct {
 	Retried []string `json:"retried"` // dispatchers
 }
 
-// postRetryHere answers another gateway's retryEvent.
-func (s *HTTPServer) postRetryHere(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
+// postHeldEvent answers another gateway's tellHolder.
+func (s *HTTPServer) postHeldEvent(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
 	query := r.URL.Query()
-	partition, err1 := strconv.ParseInt(query.Get("partition"), 10, 32)
-	offset, err2 := strconv.ParseInt(query.Get("offset"), 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		return fail(problemParameter, "partition and offset are numbers").because(err)
-	}
-	at := runtime.Coordinates{Topic: query.Get("topic"), Partition: int32(partition), Offset: offset}
 	answer := retriedJSON{[]string{}}
-	if d := query.Get("dispatcher"); s.need.Dispatching != nil && s.need.Dispatching.Retry(d, at) {
-		answer.Retried = append(answer.Retried, d)
+	taken, err := s.holdsEvent(r.Context(), r.URL.Path, query)
+	if taken {
+		answer.Retried = append(answer.Retried, query.Get("dispatcher"))
+	}
+	if err != nil {
+		return err
 	}
 	return writeJSON(w, http.StatusOK, answer)
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -12,14 +13,16 @@ import (
 // fakeDispatching has one event parked.
 type fakeDispatching struct {
 	parked  []ParkedEvent
+	held    map[string][]int32
 	retried *[]string
+	dropped *[]string
 	others  []string
 	replays *[]time.Time
 }
 
 func (fakeDispatching) Run(context.Context) error { return nil }
 
-func (f fakeDispatching) Parked() []ParkedEvent { return f.parked }
+func (f fakeDispatching) Parked() ([]ParkedEvent, map[string][]int32) { return f.parked, f.held }
 
 func (f fakeDispatching) Status(string) (DispatchStatus, bool) { return DispatchStatus{}, false }
 
@@ -33,6 +36,17 @@ func (f fakeDispatching) Retry(dispatcher string, at runtime.Coordinates) bool {
 		}
 	}
 	return false
+}
+
+func (f fakeDispatching) Drop(_ context.Context, dispatcher string, at runtime.Coordinates, reason string) (bool, error) {
+	if strings.Contains(reason, "uncertain") {
+		return false, errors.New("it was not committed within 10s")
+	}
+	if !f.Retry(dispatcher, at) {
+		return false, nil
+	}
+	*f.dropped = append(*f.dropped, reason)
+	return true, nil
 }
 
 func (f fakeDispatching) Replay(_ context.Context, dispatcher string, at time.Time) (uint64, error) {
@@ -49,9 +63,9 @@ func TestParkedEventsAreListedAndRetriedEverywhere(t *testing.T) {
 		Dispatcher: "bank/transfers", At: runtime.Coordinates{Topic: "kf-evento-events", Partition: 2, Offset: 7}, Event: "e1",
 		Entity: "checking:1", Type: "CheckingAccount.DepositReceived", Status: OutcomeParked, Attempts: 3, Reason: "it panicked", Since: time.Unix(1000, 0),
 	}
-	var retried []string
+	var retried, dropped []string
 	holder := newHTTPBench(t, func(_ *HTTPConfig, n *HTTPNeeds) {
-		n.Dispatching = fakeDispatching{parked: []ParkedEvent{parked}, retried: &retried}
+		n.Dispatching = fakeDispatching{parked: []ParkedEvent{parked}, retried: &retried, dropped: &dropped}
 	})
 	asked := newHTTPBench(t, func(_ *HTTPConfig, n *HTTPNeeds) {
 		n.Dispatching = fakeDispatching{others: []string{holder.internal.Listener.Addr().String()}}
@@ -72,7 +86,17 @@ func TestParkedEventsAreListedAndRetriedEverywhere(t *testing.T) {
 	asked.call("POST", "/v1/parked/kf-evento-events/2/7/retry?dispatcher=bank/other", "").wantProblem(t, problemNoParked)
 	asked.call("POST", "/v1/parked/kf-evento-events/2/8/retry", "").wantProblem(t, problemNoParked)
 	asked.call("POST", "/v1/parked/2/7/retry", "").wantProblem(t, problemNoParked) // a command's numbers
-	asked.call("POST", "/v1/parked/kf-evento-events/2/7/drop", `{"reason": "x"}`).wantProblem(t, problemNoParked)
+	asked.call("POST", "/v1/parked/kf-evento-events/2/7/reissue", "").wantProblem(t, problemNoParked)
+
+	const drop = "/v1/parked/kf-evento-events/2/7/drop"
+	asked.call("POST", drop, `{"reason": "not needed"}`, jsonType).wantStatus(t, 200)
+	if len(dropped) != 1 || dropped[0] != "dropped by an operator: not needed" {
+		t.Errorf("dropped because %q", dropped)
+	}
+	asked.call("POST", drop+"?dispatcher=bank/other", `{"reason": "x"}`, jsonType).wantProblem(t, problemNoParked)
+	asked.call("POST", drop, `{}`, jsonType).wantProblem(t, problemAttribute)
+	asked.call("POST", "/v1/parked/kf-evento-commands/2/7/drop?dispatcher=bank/transfers", `{"reason": "x"}`, jsonType).wantProblem(t, problemParameter)
+	holder.call("POST", drop, `{"reason": "uncertain"}`, jsonType).wantProblem(t, problemUncertain)
 }
 
 func TestReplayIsOrdered(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/evento-oss/evento/runtime"
 )
@@ -26,45 +27,74 @@ type parkedJSON struct {
 	NextTry     timeJSON `json:"next_try,omitzero"`
 	Reason      string   `json:"reason"`
 	Function    string   `json:"function,omitempty"`
+	Image       string   `json:"image,omitempty"` // what the function ran at the last attempt
 	Since       timeJSON `json:"since,omitzero"`
+	Failing     timeJSON `json:"failing_since,omitzero"`
 	Outcome     string   `json:"outcome,omitempty"` // parked: coordinates of its CommandParked
 }
 
+func parkedItem(c *ParkedCommand) parkedJSON {
+	out := parkedJSON{
+		Coordinates: c.At.String(), Entity: string(c.Entity), Command: c.Command, Source: c.Source, Event: c.Event, Dispatcher: c.Dispatcher, Type: string(c.Type),
+		Status: string(c.Status), Attempts: c.Attempts, NextTry: timeJSON{c.NextTry}, Reason: c.Reason, Function: c.Function, Image: c.Image,
+		Since: timeJSON{c.Since}, Failing: timeJSON{c.Failing},
+	}
+	if c.Status == OutcomeParked {
+		out.Outcome = c.Outcome.String()
+	}
+	return out
+}
+
+// parkedListJSON is a page of the list.
+type parkedListJSON struct {
+	Parked     []parkedJSON `json:"parked"`
+	Next       string       `json:"next,omitempty"` // where the next page begins
+	Incomplete *missingJSON `json:"incomplete,omitempty"`
+}
+
 func (s *HTTPServer) getParked(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
+	filter, err := parkedFilter(r)
+	if err != nil {
+		return err
+	}
+	list, missing, err := s.parkedEverywhere(r.Context(), filter)
+	if err != nil {
+		return err
+	}
+	page := parkedListJSON{Parked: make([]parkedJSON, len(list.Parked)), Next: list.next(), Incomplete: missing}
+	for i := range list.Parked {
+		page.Parked[i] = parkedItem(&list.Parked[i])
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+// parkedParams are the query parameters of parkedFilter.
+var parkedParams = []string{"aggregate", "status", "type", "function", "after", "limit"}
+
+// parkedFilter reads what a request asks of the list. Errors are problems.
+func parkedFilter(r *http.Request) (filter ParkedFilter, err error) {
 	query := r.URL.Query()
-	filter := ParkedFilter{}
 	if text := query.Get("aggregate"); text != "" {
 		e, err := runtime.ParseEntity(text)
 		if err != nil {
-			return fail(problemParameter, "aggregate: %s", err).field("aggregate")
+			return filter, fail(problemParameter, "aggregate: %s", err).field("aggregate")
 		}
 		filter.Aggregate = e.Aggregate()
 	}
 	switch filter.Status = OutcomeStatus(query.Get("status")); filter.Status {
 	case "", OutcomeRetrying, OutcomeHeld, OutcomeParked:
 	default:
-		return fail(problemParameter, "status is %q; it is retrying, held or parked", filter.Status).field("status")
+		return filter, fail(problemParameter, "status is %q; it is retrying, held or parked", filter.Status).field("status")
+	}
+	filter.Type, filter.Function = query.Get("type"), query.Get("function")
+	if query.Has("after") {
+		if filter.After, err = parseParkedKey(query.Get("after")); err != nil {
+			return filter, fail(problemParameter, "after is %q, not what the page before says as next: %s", query.Get("after"), err).field("after")
+		}
 	}
 	limit, err := queryNumber(r, "limit", parkedMax, parkedMax)
-	if err != nil {
-		return err
-	}
 	filter.Limit = max(1, int(limit))
-	found, err := s.parkedEverywhere(r.Context(), filter)
-	if err != nil {
-		return err
-	}
-	list := make([]parkedJSON, len(found))
-	for i, c := range found {
-		list[i] = parkedJSON{
-			Coordinates: c.At.String(), Entity: string(c.Entity), Command: c.Command, Source: c.Source, Event: c.Event, Dispatcher: c.Dispatcher, Type: string(c.Type),
-			Status: string(c.Status), Attempts: c.Attempts, NextTry: timeJSON{c.NextTry}, Reason: c.Reason, Function: c.Function, Since: timeJSON{c.Since},
-		}
-		if c.Status == OutcomeParked {
-			list[i].Outcome = c.Outcome.String()
-		}
-	}
-	return writeJSON(w, http.StatusOK, map[string]any{"parked": list})
+	return filter, err
 }
 
 func (s *HTTPServer) postParkedRetry(w http.ResponseWriter, r *http.Request, p *AuthPrincipal) error {
@@ -121,6 +151,16 @@ func (s *HTTPServer) postParkedDrop(w http.ResponseWriter, r *http.Request, p *A
 	if reason == "" || len(reason) > 1000 {
 		return fail(problemAttribute, `"reason" is missing, or longer than 1000 bytes: it stays in the command's outcome for ever`).field("reason")
 	}
+	at, err := parkedPath(r)
+	if err != nil {
+		return err
+	}
+	if _, events := s.need.Topics.IsEvents(at.Topic); events {
+		return s.dropEvent(w, r, p, at, reason)
+	}
+	if r.URL.Query().Has("dispatcher") {
+		return fail(problemParameter, "a dispatcher parks events, and %s holds none", at.Topic).field("dispatcher")
+	}
 	return s.orderParked(w, r, p, runtime.TypeDropCommand, map[string]any{"reason": reason})
 }
 
@@ -152,17 +192,28 @@ func (s *HTTPServer) findParked(r *http.Request) (*ParkedCommand, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.parkedEverywhere(r.Context(), ParkedFilter{At: &at, Limit: 1})
+	list, missing, err := s.parkedEverywhere(r.Context(), ParkedFilter{At: &at})
 	if err != nil {
 		return nil, err
 	}
-	if len(found) > 0 && found[0].Dispatcher != "" {
-		return nil, fail(problemNoParked, "at %s stands an event that a dispatcher has parked; it can be asked about again, and nothing else", at)
+	for i, c := range list.Parked {
+		if c.Dispatcher != "" {
+			return nil, fail(problemNoParked, "at %s stands an event that a dispatcher has parked; it can be asked about again or dropped, and nothing else", at)
+		}
+		if at.Topic == "" || at.Topic == c.At.Topic {
+			return &list.Parked[i], nil
+		}
 	}
-	if len(found) == 0 || at.Topic != "" && at.Topic != found[0].At.Topic {
-		return nil, fail(problemNoParked, "no command is set aside or parked at partition %d, offset %d; GET /v1/parked lists those that are", at.Partition, at.Offset)
+	return nil, s.noParked(missing, at, false, "no command is set aside or parked at partition %d, offset %d; GET /v1/parked lists those that are", at.Partition, at.Offset)
+}
+
+// noParked is the problem of something that is not in the list: it is not there,
+// or its partition is being taken over and it cannot be told.
+func (s *HTTPServer) noParked(missing *missingJSON, at runtime.Coordinates, events bool, format string, args ...any) error {
+	if why := missing.at(at, events); why != "" {
+		return fail(problemOwnerUnknown, "%s is being taken over, so what waits there is not known; ask again", why).after(time.Second)
 	}
-	return &found[0], nil
+	return fail(problemNoParked, format, args...)
 }
 
 // parkedOrder is an order about a command.

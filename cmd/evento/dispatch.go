@@ -43,8 +43,8 @@ func dispatchWith(routes gateway.Routes, p gateway.DispatchParts) (gateway.Dispa
 }
 
 // Parked implements [gateway.Dispatching].
-func (d dispatching) Parked() []gateway.ParkedEvent {
-	found := d.Manager.Parked()
+func (d dispatching) Parked() ([]gateway.ParkedEvent, map[string][]int32) {
+	found, held := d.Manager.Parked()
 	list := make([]gateway.ParkedEvent, len(found))
 	for i, p := range found {
 		e := gateway.ParkedEvent{
@@ -58,7 +58,7 @@ func (d dispatching) Parked() []gateway.ParkedEvent {
 		}
 		list[i] = e
 	}
-	return list
+	return list, held
 }
 
 // Status implements [gateway.Dispatching].

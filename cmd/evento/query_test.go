@@ -106,6 +106,36 @@ func TestParked(t *testing.T) {
 		t.Errorf("asked %+v", c)
 	}
 
+	// All pages are one list, and what is missing is said.
+	url, calls = fake(t, answerWith{status: 200, body: strings.Replace(list, `]}`, `],"next":"kf-evento-commands/3/1042","incomplete":{"partitions":[2]}}`, 1)}, answerWith{status: 200, body: list})
+	_, out, errs = evento(t, "", "--gateway", url, "parked", "list", "--function", "bank/f", "-o", "json")
+	if len(*calls) != 2 || (*calls)[1].path != "/v1/parked?after=kf-evento-commands%2F3%2F1042&function=bank%2Ff" || strings.Count(out, "coordinates") != 2 {
+		t.Errorf("asked %+v, output %s", *calls, out)
+	}
+	contains(t, "warning", errs, "partitions [2]")
+
+	url, calls = fake(t, answerWith{status: 200, body: `{"released":["kf-evento-commands/3/1"],"next":"kf-evento-commands/3/1"}`},
+		answerWith{status: 200, body: `{"released":[],"failed":[{"coordinates":"kf-evento-commands/3/2","problem":{"title":"Kafka is away","detail":"nothing was written"}}]}`})
+	code, out, errs = evento(t, "", "--gateway", url, "parked", "retry", "--type", "WithdrawCash")
+	if code != exitFailed || len(*calls) != 2 || (*calls)[1].path != "/v1/parked/retry?after=kf-evento-commands%2F3%2F1&type=WithdrawCash" {
+		t.Errorf("code %d, asked %+v", code, *calls)
+	}
+	contains(t, "output", out, "kf-evento-commands/3/1")
+	contains(t, "error", errs, "1 released, 1 not", "kf-evento-commands/3/2: Kafka is away: nothing was written")
+	for _, args := range [][]string{{"retry"}, {"reissue"}, {"reissue", "kf-evento-commands/3/1", "--type", "WithdrawCash"}, {"retry", "--status", "held"}, {"show", "x"}} {
+		if code, _, _ := evento(t, "", append([]string{"--gateway", url, "parked"}, args...)...); code != exitUsage {
+			t.Errorf("%v: code %d", args, code)
+		}
+	}
+
+	url, calls = fake(t, answerWith{status: 200, body: `{"parked":[{"coordinates":"kf-evento-commands/3/7","status":"held","attempts":8,"reason":"panic","function":"bank/f","image":"f:7","failing_since":"2026-01-31T10:20:30.123Z"}],
+		"message":{"id":"c-7","type":"CheckingAccount.WithdrawCash","entity":"checking:1","cause":"e-1","cause_coordinates":"kf-evento-events/3/9","payload":{"amount":{"minor":5}}}}`})
+	_, out, _ = evento(t, "", "--gateway", url, "parked", "show", "kf-evento-commands/3/7")
+	if (*calls)[0].path != "/v1/parked/kf-evento-commands/3/7" {
+		t.Errorf("asked %+v", *calls)
+	}
+	contains(t, "output", out, "held", "bank/f f:7", "panic", "c-7", "e-1 kf-evento-events/3/9", `{"amount":{"minor":5}}`)
+
 	url, _ = fake(t, answerWith{status: 200, body: `{"parked":[]}`})
 	_, out, _ = evento(t, "", "--gateway", url, "parked", "list")
 	contains(t, "output", out, "none")

@@ -11,10 +11,11 @@ import (
 type DispatchStatus string
 
 // The statuses. Of one event, dispatcher and replay epoch there is at most one
-// record that is decided, and none after it.
+// record that is decided or dropped, and none after it.
 const (
 	DispatchDecided DispatchStatus = "decided" // its commands are sent, perhaps none
 	DispatchParked  DispatchStatus = "parked"  // the function failed too often; an operator may have it asked again
+	DispatchDropped DispatchStatus = "dropped" // an operator gave up one that was parked: no commands, and nobody is asked again
 	DispatchWaiting DispatchStatus = "waiting" // not decided for long, and tried on; it keeps the position from growing
 )
 
@@ -26,7 +27,7 @@ type Dispatched struct {
 	Event      string // id
 	At         string // coordinates of the event
 	Status     DispatchStatus
-	Reason     string // parked, waiting: of the last attempt, for people
+	Reason     string // parked, waiting: of the last attempt; dropped: who did it, and why
 	Attempts   int32  // calls that were made
 	Function   string // function, image and schema that decided: eventoby of the commands
 	Commands   []DispatchedCommand
@@ -93,7 +94,7 @@ func (c *Catalogue) DecodeDispatched(d runtime.DataSchema, data []byte) (r Dispa
 		}
 	}
 	switch r.Status {
-	case DispatchDecided, DispatchParked, DispatchWaiting:
+	case DispatchDecided, DispatchParked, DispatchDropped, DispatchWaiting:
 	default:
 		return r, fmt.Errorf("%w: status %q of a decision is not known", ErrData, string(r.Status))
 	}

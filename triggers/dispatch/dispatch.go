@@ -194,13 +194,16 @@ type Parked struct {
 }
 
 // Parked lists what is parked or set aside in the partitions that this gateway
-// holds.
-func (m *Manager) Parked() []Parked {
-	var list []Parked
+// holds, and which those are for each dispatcher. One that is being taken over is
+// not among them.
+func (m *Manager) Parked() (list []Parked, partitions map[string][]int32) {
+	partitions = map[string][]int32{}
 	for _, r := range m.list() {
-		list = append(list, r.parked()...)
+		found, held := r.parked()
+		list = append(list, found...)
+		partitions[r.name] = held
 	}
-	return list
+	return list, partitions
 }
 
 // Status is how far a dispatcher is in the partitions that this gateway holds.
@@ -225,7 +228,8 @@ func (m *Manager) Status(dispatcher string) (Status, bool) {
 	if s == nil {
 		return Status{}, false
 	}
-	return Status{Epoch: s.start.Epoch, Partitions: len(s.list()), Lag: s.lag.Load(), Parked: len(r.parked())}, true
+	list, _ := r.parked()
+	return Status{Epoch: s.start.Epoch, Partitions: len(s.list()), Lag: s.lag.Load(), Parked: len(list)}, true
 }
 
 // Others returns the addresses of the other gateways that hold partitions for a
@@ -259,6 +263,21 @@ func (m *Manager) Retry(dispatcher string, at runtime.Coordinates) bool {
 	r := m.runners[dispatcher]
 	m.mu.Unlock()
 	return r != nil && r.retry(at)
+}
+
+// Drop ends an event that a dispatcher has parked, without commands: that it is
+// dropped, and why, is recorded in place of a decision, and nobody is asked about
+// it again in this replay epoch. It returns true when that is committed, and false
+// when none is parked there in the partitions that this gateway holds, or it is
+// being asked about. After an error it may be committed or not; a second call is safe.
+func (m *Manager) Drop(ctx context.Context, dispatcher string, at runtime.Coordinates, reason string) (bool, error) {
+	m.mu.Lock()
+	r := m.runners[dispatcher]
+	m.mu.Unlock()
+	if r == nil {
+		return false, nil
+	}
+	return r.drop(ctx, at, reason)
 }
 
 // ErrUnknown is returned for a dispatcher that is not declared.

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -398,44 +399,80 @@ func (s *session) watchLag() {
 
 const lagEvery = 5 * time.Second
 
-// parked lists what is parked or set aside here.
-func (r *runner) parked() (list []Parked) {
+// parked lists what is parked or set aside here, and the partitions that are taken
+// over, all topics of them.
+func (r *runner) parked() (list []Parked, partitions []int32) {
 	r.mu.Lock()
 	s := r.session
 	r.mu.Unlock()
 	if s == nil {
-		return nil
+		return nil, nil
 	}
+	topics := len(s.m.cfg.eventTopics())
 	for _, p := range s.list() {
+		taken := 0
 		p.each(func(u *unit) {
+			taken++
 			for _, l := range u.track.Live() {
 				list = append(list, Parked{Dispatcher: r.name, At: runtime.Coordinates{Topic: u.topic, Partition: p.held.Partition, Offset: l.Offset}, Live: l})
 			}
 		})
+		if taken >= topics {
+			partitions = append(partitions, p.held.Partition)
+		}
 	}
-	return list
+	return list, partitions
 }
 
-func (r *runner) retry(at runtime.Coordinates) bool {
+// at calls do with the track of the partition that an event is in, if it is held here.
+func (r *runner) at(c runtime.Coordinates, do func(*track.Track)) {
 	r.mu.Lock()
 	s := r.session
 	r.mu.Unlock()
 	if s == nil {
-		return false
+		return
 	}
-	taken := false
 	for _, p := range s.list() {
-		if p.held.Partition != at.Partition {
+		if p.held.Partition != c.Partition {
 			continue
 		}
 		p.mu.Lock()
-		u := p.units[at.Topic]
+		u := p.units[c.Topic]
 		p.mu.Unlock()
 		if u != nil {
-			s.with(u, func(_ time.Time, t *track.Track) { taken = t.Retry(at.Offset) })
+			s.with(u, func(_ time.Time, t *track.Track) { do(t) })
 		}
 	}
+}
+
+func (r *runner) retry(at runtime.Coordinates) (taken bool) {
+	r.at(at, func(t *track.Track) { taken = t.Retry(at.Offset) })
 	return taken
+}
+
+// dropPatience is how long a drop may wait for its commit.
+const dropPatience = 10 * time.Second
+
+func (r *runner) drop(ctx context.Context, at runtime.Coordinates, reason string) (bool, error) {
+	taken := false
+	r.at(at, func(t *track.Track) { taken = t.Drop(at.Offset, reason) })
+	if !taken {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, dropPatience, fmt.Errorf("it was not committed within %s", dropPatience))
+	defer cancel()
+	for {
+		held, parked := false, false
+		r.at(at, func(t *track.Track) { held, parked = true, t.Parked(at.Offset) })
+		switch {
+		case !held:
+			return false, errors.New("the partition has moved to another gateway meanwhile")
+		case !parked:
+			return true, nil
+		case !sleep(ctx, 10*time.Millisecond):
+			return false, context.Cause(ctx)
+		}
+	}
 }
 
 // sleep waits, or returns false when ctx ends before.

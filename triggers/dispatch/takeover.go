@@ -193,7 +193,7 @@ func (t *takeover) readDecisions(ctx context.Context) error {
 			return nil
 		}
 		done = append(done, at.Offset)
-		if d.Status == avro.DispatchDecided {
+		if d.Status == avro.DispatchDecided || d.Status == avro.DispatchDropped {
 			delete(live, at.Offset)
 			return nil
 		}

@@ -15,11 +15,16 @@ import (
 	"github.com/evento-oss/evento/runtime"
 )
 
+func (g *gateway) parked() []Parked {
+	list, _ := g.Parked()
+	return list
+}
+
 func (g *gateway) awaitParked(n int) []Parked {
 	g.w.t.Helper()
 	var list []Parked
 	kafkatest.Wait(g.w.t, patience, func() error {
-		if list = g.Parked(); len(list) != n {
+		if list, _ = g.Parked(); len(list) != n {
 			return fmt.Errorf("%d events are parked, want %d", len(list), n)
 		}
 		return nil
@@ -62,12 +67,12 @@ func TestPoisonedEventIsParked(t *testing.T) {
 		t.Fatal("not retried")
 	}
 	kafkatest.Wait(t, patience, func() error {
-		for _, p := range g.Parked() {
+		for _, p := range g.parked() {
 			if p.At == at && p.Attempts == 4 {
 				return nil
 			}
 		}
-		return fmt.Errorf("not tried: %+v", g.Parked())
+		return fmt.Errorf("not tried: %+v", g.parked())
 	})
 	w.answer(w.transfer)
 	for _, p := range list {
@@ -86,6 +91,55 @@ func TestPoisonedEventIsParked(t *testing.T) {
 	}
 	g.stop()
 	w.start("").started().awaitParked(0)
+}
+
+// A parked event that an operator drops has its record, leads to nothing, and is not
+// asked about again by any later owner.
+func TestParkedEventIsDropped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	w.answer(func(event *runtime.Message) Answer {
+		if strings.HasPrefix(w.name(event.ID), "bad") {
+			return Answer{Trouble: &Trouble{Failed: true, Reason: "it panicked"}}
+		}
+		return w.transfer(event)
+	})
+	_, at := w.record("checking:1", "bad1")
+	_, other := w.record("checking:1", "bad2")
+	w.record("checking:2", "good1")
+	w.await(1, "good1")
+	g.awaitParked(2)
+	if dropped, err := g.Drop(t.Context(), "bank/nobody", at, "x"); dropped || err != nil {
+		t.Errorf("dropped for a dispatcher that is not there: %v", err)
+	}
+	if dropped, err := g.Drop(t.Context(), name, at, "dropped by an operator: not needed"); !dropped || err != nil {
+		t.Fatalf("dropped: %v, %v", dropped, err)
+	}
+	if dropped, err := g.Drop(t.Context(), name, at, "again"); dropped || err != nil {
+		t.Errorf("dropped twice: %v, %v", dropped, err)
+	}
+	if g.Retry(name, at) {
+		t.Error("what is dropped is retried")
+	}
+	if list := g.awaitParked(1); list[0].At != other {
+		t.Errorf("still parked: %+v", list)
+	}
+	d := w.decisions()["bad1"]
+	if len(d) != 2 || d[1].Status != avro.DispatchDropped || d[1].Reason != "dropped by an operator: not needed" || len(d[1].Commands) != 0 {
+		t.Errorf("decisions %+v", d)
+	}
+	calls := w.calls("bad1")
+	g.stop()
+	w.answer(w.transfer)
+	g = w.start("").started()
+	g.awaitParked(1)
+	w.record("checking:1", "good2")
+	w.await(1, "good2")
+	if n := w.calls("bad1"); n != calls {
+		t.Errorf("it was asked about %d times more", n-calls)
+	}
+	w.await(0, "bad1")
 }
 
 // A function that is not there costs no attempt.
@@ -107,7 +161,7 @@ func TestUnavailableFunctionIsWaitedFor(t *testing.T) {
 	if w.calls("e1") != 0 {
 		t.Error("the next event of the aggregate went ahead")
 	}
-	if n := len(g.Parked()); n != 0 {
+	if n := len(g.parked()); n != 0 {
 		t.Errorf("%d events are parked", n)
 	}
 	w.answer(w.transfer)
@@ -334,12 +388,12 @@ func TestManyThatWaitAreSetAside(t *testing.T) {
 	}
 	w.await(1, quick...)
 	kafkatest.Wait(t, patience, func() error {
-		if len(g.Parked()) == 0 {
+		if len(g.parked()) == 0 {
 			return fmt.Errorf("nothing is set aside")
 		}
 		return nil
 	})
-	aside := g.Parked()
+	aside := g.parked()
 	if aside[0].Status != avro.DispatchWaiting {
 		t.Errorf("%+v", aside[0])
 	}

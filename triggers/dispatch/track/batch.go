@@ -51,6 +51,9 @@ func (t *Track) Take(limit int) *Batch {
 		if i.parked {
 			r.Status, r.Reason, r.Commands = avro.DispatchParked, i.reason, nil
 		}
+		if i.dropped {
+			r.Status, r.Reason = avro.DispatchDropped, i.reason
+		}
 		i.stage = batched
 		b.Records = append(b.Records, r)
 		after.Finish(i.offset)
@@ -120,7 +123,7 @@ func (t *Track) Committed(now time.Time, b *Batch, offsets []int64) {
 		t.asideEnd = max(t.asideEnd, offsets[n]+1)
 		t.offsets.Finish(i.offset)
 		t.putAside(i)
-		if r.Status == avro.DispatchDecided {
+		if r.Status == avro.DispatchDecided || r.Status == avro.DispatchDropped {
 			t.setLive(i.offset, nil)
 		} else {
 			t.setLive(i.offset, &Live{Offset: i.offset, Message: i.event, RecordAt: offsets[n], Status: r.Status, Attempts: i.attempts, Reason: i.reason, Since: now})
@@ -145,6 +148,10 @@ func (t *Track) Aborted(b *Batch, refused bool, reason string) {
 		if b.Records[n].Status == avro.DispatchWaiting {
 			i.aside = false
 			t.aside--
+			continue
+		}
+		if refused && len(b.Records) == 1 && i.dropped {
+			t.remove(i) // it stays parked
 			continue
 		}
 		i.stage = ready

@@ -50,6 +50,7 @@ type world struct {
 	empty  map[int64]bool // answered with nothing
 	parked map[int64]bool // ever
 	decide map[int64]int  // decisions in the log
+	drops  map[int64]int  // those of them that an operator made
 	worst  int            // longest metadata
 	aside  int            // waiting records
 }
@@ -57,7 +58,7 @@ type world struct {
 func newWorld(seed uint64, bug string) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 99)), seed: seed, bug: bug, now: time.Unix(1000, 0), offset: -1,
-		empty: map[int64]bool{}, parked: map[int64]bool{}, decide: map[int64]int{},
+		empty: map[int64]bool{}, parked: map[int64]bool{}, decide: map[int64]int{}, drops: map[int64]int{},
 	}
 	aggregates := 1 + w.rng.IntN(8)
 	for i := range 20 + w.rng.IntN(100) {
@@ -110,10 +111,13 @@ func (w *world) takeOver() error {
 		if rebuilt && w.bug != "lost position not rebuilt" {
 			r.Position.Done = append(r.Position.Done, d.offset)
 		}
-		if d.status == avro.DispatchDecided {
+		if d.status == avro.DispatchDecided || d.status == avro.DispatchDropped && w.bug != "dropped ones still listed" {
 			delete(live, d.offset)
 		} else {
-			live[d.offset] = Live{Offset: d.offset, Message: w.events[d.offset], RecordAt: at, Status: d.status}
+			live[d.offset] = Live{Offset: d.offset, Message: w.events[d.offset], RecordAt: at, Status: avro.DispatchParked}
+			if d.status == avro.DispatchWaiting {
+				live[d.offset] = Live{Offset: d.offset, Message: w.events[d.offset], RecordAt: at, Status: d.status}
+			}
 		}
 	}
 	for _, l := range live {
@@ -138,6 +142,9 @@ func (w *world) commit(b *Batch) []int64 {
 		switch r.Status {
 		case avro.DispatchDecided:
 			w.decide[r.Offset]++
+		case avro.DispatchDropped:
+			w.decide[r.Offset]++
+			w.drops[r.Offset]++
 		case avro.DispatchParked:
 			w.parked[r.Offset] = true
 		default:
@@ -229,7 +236,14 @@ func (w *world) step() error {
 		if live := w.track.Live(); len(live) > 0 {
 			w.track.Retry(live[w.rng.IntN(len(live))].Offset)
 		}
-	case dice < 96 && !w.healed:
+	case dice < 94:
+		if live := w.track.Live(); len(live) > 0 {
+			l := live[w.rng.IntN(len(live))]
+			if w.track.Drop(l.Offset, "not needed") && l.Status != avro.DispatchParked {
+				return fmt.Errorf("event %d is dropped, and it is %s", l.Offset, l.Status)
+			}
+		}
+	case dice < 97 && !w.healed:
 		if w.rng.IntN(4) == 0 && w.txn == nil {
 			w.offset = -1 // expired
 		}
@@ -307,6 +321,11 @@ func (w *world) check() error {
 		}
 		last[id] = d.offset
 	}
+	for _, d := range w.log {
+		if d.status == avro.DispatchDropped && (len(d.parts) > 0 || !w.parked[d.offset]) {
+			return fmt.Errorf("event %d was dropped with the commands %v, parked before: %v", d.offset, d.parts, w.parked[d.offset])
+		}
+	}
 	for offset, e := range w.events {
 		n := w.decide[int64(offset)]
 		switch {
@@ -334,13 +353,17 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	aside := 0
+	aside, drops := 0, 0
 	for seed := uint64(1); seed <= uint64(*flagSeeds); seed++ {
 		w := newWorld(seed, "")
 		if err := w.run(); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		aside += w.aside
+		drops += len(w.drops)
+	}
+	if drops == 0 {
+		t.Error("nothing was ever dropped: that was not tried")
 	}
 	if aside == 0 {
 		t.Error("nothing was ever set aside: that was not tried")
@@ -351,7 +374,7 @@ func TestSimulation(t *testing.T) {
 func TestPlantedBugsAreCaught(t *testing.T) {
 	for _, bug := range []string{
 		"uncertain taken for aborted", "finished ones forgotten", "position before the transaction's end",
-		"lost position not rebuilt", "set-aside ones forgotten",
+		"lost position not rebuilt", "set-aside ones forgotten", "dropped ones still listed",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			for seed := uint64(1); seed <= 400; seed++ {

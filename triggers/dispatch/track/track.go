@@ -281,12 +281,33 @@ func (t *Track) Retry(offset int64) bool {
 	return true
 }
 
+// Drop ends a parked event without commands, for a reason that is recorded. It is
+// off the list once that is committed. It returns false when no event is parked at
+// this offset, or it is being asked about.
+func (t *Track) Drop(offset int64, reason string) bool {
+	l := t.live[offset]
+	if l == nil || l.Status != avro.DispatchParked || l.Message == nil || t.items[offset] != nil || t.draining {
+		return false
+	}
+	i := &item{offset: offset, event: l.Message, attempts: l.Attempts, reason: reason, again: true, dropped: true}
+	t.keep(i)
+	t.putAside(i)
+	t.decided(i)
+	return true
+}
+
+// Parked says whether an event is parked at this offset.
+func (t *Track) Parked(offset int64) bool {
+	l := t.live[offset]
+	return l != nil && l.Status == avro.DispatchParked
+}
+
 // Live lists what is parked or set aside, by offset.
 func (t *Track) Live() []Live {
 	list := make([]Live, 0, len(t.live))
 	for _, l := range t.live {
 		one := *l
-		if i := t.items[l.Offset]; i != nil {
+		if i := t.items[l.Offset]; i != nil && !i.dropped {
 			one.Reason, one.Attempts = i.reason, i.attempts
 		}
 		list = append(list, one)

@@ -104,6 +104,7 @@ type item struct {
 	aside    bool // a record holds its place instead of the position, or is about to
 	again    bool // an operator has a parked one asked about again; it is in no queue
 	parked   bool // ready: the attempts are used up
+	dropped  bool // ready: an operator has given a parked one up
 	commands []*runtime.Message
 	by       string
 }
