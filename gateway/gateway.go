@@ -337,6 +337,7 @@ func (g *gateway) build() (err error) {
 			return err
 		}
 		g.saves = NewSnapshotWriter(g.snapshots.Save, g.Log)
+		registerSnapshotMetrics(g.registerer, g.snapshots, g.saves)
 	}
 	franz, err := g.Kafka.Franz()
 	if err != nil {

@@ -77,6 +77,8 @@ type Snapshots struct {
 
 	hits, misses, corrupt, saved, refused, failed atomic.Uint64
 
+	refusing atomic.Bool // the last round trip of Save met a refusal
+
 	mu    sync.Mutex
 	known map[runtime.AggregateID][]string // guarded by mu: names of the runs that Redis has
 }
@@ -212,14 +214,22 @@ func (s *Snapshots) saveSome(ctx context.Context, snapshots []shard.Snapshot) (n
 	if err != nil && !redisAnswered(err) {
 		return 0, err
 	}
+	var refusal error
 	for i, of := range writes {
-		if slices.ContainsFunc(of, func(cmd *redis.StatusCmd) bool { return cmd.Err() != nil }) {
+		if at := slices.IndexFunc(of, func(cmd *redis.StatusCmd) bool { return cmd.Err() != nil }); at >= 0 {
+			refusal = of[at].Err()
 			s.refused.Add(1)
 			s.forget(snapshots[i].Aggregate)
 			continue
 		}
 		s.saved.Add(1)
 		s.know(snapshots[i].Aggregate, runNames(&snapshots[i]))
+	}
+	switch was := s.refusing.Swap(refusal != nil); {
+	case refusal != nil && !was:
+		s.set.Logger.Warn("redis refuses snapshots; what is in it gets old, and loading takes longer (is it full, or a replica?)", "err", refusal)
+	case refusal == nil && was:
+		s.set.Logger.Info("redis takes snapshots again")
 	}
 	return n, nil
 }

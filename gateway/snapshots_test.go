@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -309,12 +310,19 @@ func TestRefusedSnapshotIsCountedAndForgotten(t *testing.T) {
 	t.Parallel()
 	mini := miniredis.RunT(t)
 	b := newSnapshotBundle(t, "redis://"+mini.Addr())
+	var log bytes.Buffer
+	b.Snapshots.set.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	mini.SetError("OOM command not allowed when used memory > 'maxmemory'")
-	if err := b.Save(t.Context(), []shard.Snapshot{sampleSnapshot("credit:1", 200)}); err != nil {
-		t.Fatalf("a refusal is no failure: %v", err)
+	for range 2 {
+		if err := b.Save(t.Context(), []shard.Snapshot{sampleSnapshot("credit:1", 200)}); err != nil {
+			t.Fatalf("a refusal is no failure: %v", err)
+		}
 	}
-	if st := b.Stats(); st.Refused != 1 || st.Saved != 0 || b.Away() {
+	if st := b.Stats(); st.Refused != 2 || st.Saved != 0 || b.Away() {
 		t.Errorf("counters are %+v, away %v", st, b.Away())
+	}
+	if n := strings.Count(log.String(), "redis refuses snapshots"); n != 1 || !strings.Contains(log.String(), "OOM command") {
+		t.Errorf("that it is full is said %d times: %s", n, &log)
 	}
 	mini.SetError("")
 	if err := b.Save(t.Context(), []shard.Snapshot{sampleSnapshot("credit:1", 200)}); err != nil {
