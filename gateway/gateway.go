@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -124,6 +126,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if g.saves != nil {
 		spawn("snapshots", func(ctx context.Context) error { g.saves.Run(ctx); return nil })
 	}
+	spawn("topics", newTopicWatch(g.verifyTopics, g.registerer, g.Log).Run)
 	spawn("outcomes", func(ctx context.Context) error { g.poster.Run(ctx); return nil })
 
 	spawn("streams", func(ctx context.Context) error { g.streams.Run(ctx); return nil })
@@ -238,9 +241,13 @@ func (g *gateway) openKafka(ctx context.Context) (err error) {
 }
 
 func (g *gateway) ensureTopics(ctx context.Context, aggregates []string) (kafka.Installation, error) {
-	return g.admin.EnsureTopics(ctx, kafka.Ensure{
-		Topics: g.Topics, Aggregates: aggregates, Partitions: g.Partitions, Replication: g.Replication, MinInSync: g.MinInSync,
-	})
+	return g.admin.EnsureTopics(ctx, g.topicsWanted(aggregates))
+}
+
+func (g *gateway) topicsWanted(aggregates []string) kafka.Ensure {
+	return kafka.Ensure{
+		Topics: g.Topics, Aggregates: aggregates, Name: g.HTTP.Installation, Partitions: g.Partitions, Replication: g.Replication, MinInSync: g.MinInSync,
+	}
 }
 
 func (g *gateway) group() string { return GroupID(g.Topics) }
@@ -416,7 +423,7 @@ func (g *gateway) announce(ctx context.Context) {
 }
 
 // topicIDs remembers the ids of topics, which never change while a process runs:
-// a topic that is made anew is another one, and stops the gateway elsewhere.
+// a topic that is made anew is another one, and raises an alarm: see [topicWatch].
 type topicIDs struct {
 	admin *kafka.Admin
 	mu    sync.Mutex
@@ -438,4 +445,25 @@ func (t *topicIDs) get(topic string) string {
 	}
 	t.ids[topic] = id.String()
 	return t.ids[topic]
+}
+
+// same says which topic is not the one any more that it was. The error wraps
+// [kafka.ErrTopics], or tells that Kafka did not answer.
+func (t *topicIDs) same(ctx context.Context) error {
+	t.mu.Lock()
+	known := maps.Clone(t.ids)
+	t.mu.Unlock()
+	var problems []error
+	for _, topic := range slices.Sorted(maps.Keys(known)) {
+		switch id, err := t.admin.TopicID(ctx, topic); {
+		case err != nil:
+			return err
+		case id.String() != known[topic]:
+			problems = append(problems, fmt.Errorf("topic %q was deleted and made anew (its id was %s and is %s): stop all gateways and restore it", topic, known[topic], id))
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%w: %w", kafka.ErrTopics, errors.Join(problems...))
+	}
+	return nil
 }

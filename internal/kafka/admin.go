@@ -192,6 +192,10 @@ type Ensure struct {
 	Topics     Topics
 	Aggregates []string // types that have a topic of their own, in the layout [PerAggregate]
 
+	// Name of the installation, part of the platform's sources. Another one than
+	// recorded is an error. "" takes any.
+	Name string
+
 	// Partitions of all topics but the schemas. 0 takes what the installation
 	// recorded, else [DefaultPartitions]. Another number than recorded is an
 	// error: keys would move to other partitions.
@@ -251,7 +255,7 @@ func (a *Admin) ensure(ctx context.Context, e Ensure, create bool) (Installation
 			return Installation{}, err
 		}
 	}
-	want := Installation{Partitions: e.Partitions, Layout: e.Topics.layout(), Epoch: 1}
+	want := Installation{Partitions: e.Partitions, Layout: e.Topics.layout(), Epoch: 1, Name: e.Name}
 	if want.Partitions == 0 {
 		want.Partitions = DefaultPartitions
 	}
@@ -260,6 +264,10 @@ func (a *Admin) ensure(ctx context.Context, e Ensure, create bool) (Installation
 			return Installation{}, fmt.Errorf("%w: %w", ErrTopics, err)
 		}
 		want = recorded
+	}
+	unnamed := installed && recorded.Name == "" && e.Name != ""
+	if unnamed {
+		want.Name = e.Name
 	}
 	plan := e.Topics.plan(want.Partitions, e.Aggregates)
 	var problems []error
@@ -288,7 +296,7 @@ func (a *Admin) ensure(ctx context.Context, e Ensure, create bool) (Installation
 	if problems = append(problems, wrong...); len(problems) > 0 {
 		return Installation{}, fmt.Errorf("%w: %w", ErrTopics, errors.Join(problems...))
 	}
-	if !installed && create {
+	if (!installed || unnamed) && create {
 		if want, err = a.record(ctx, e.Topics, want); err != nil {
 			return Installation{}, err
 		}

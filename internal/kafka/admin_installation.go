@@ -16,6 +16,7 @@ const InstallationKey = "installation"
 type Installation struct {
 	Partitions int32  `json:"partitions"` // of all topics but the schemas
 	Layout     Layout `json:"layout"`
+	Name       string `json:"name,omitempty"` // "" was recorded before names were; the next one who gives a name records it
 
 	// Epoch, from 1, is a part of the names of everything that is kept outside
 	// of Kafka. Raising it makes all of that void at once, for example after
@@ -30,6 +31,9 @@ func (i Installation) matches(e Ensure) error {
 	}
 	if l := e.Topics.layout(); l != i.Layout {
 		return fmt.Errorf("layout is %q, but the installation recorded %q in %q: it cannot be changed", l, i.Layout, e.Topics.Schemas())
+	}
+	if e.Name != "" && i.Name != "" && e.Name != i.Name {
+		return fmt.Errorf("installation is %q, but %q is recorded in %q: two installations on one Kafka need topic prefixes of their own, and a name cannot be changed, because dispatchers' commands would be sent again as another source's", e.Name, i.Name, e.Topics.Schemas())
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -133,6 +134,29 @@ func TestInstallOnceAndForAll(t *testing.T) {
 	}
 	if again, err := a.EnsureTopics(ctx, Ensure{Topics: topics}); err != nil || again.Epoch != 2 {
 		t.Errorf("after raising the epoch: %+v, %v", again, err)
+	}
+}
+
+// Two installations that share a prefix would work off each other's commands.
+func TestTwoInstallationsOfOnePrefixAreRefused(t *testing.T) {
+	t.Parallel()
+	_, a, topics := installing(t)
+	ctx := soon(t)
+	// What was installed before names were recorded takes the first name that comes.
+	if _, err := a.EnsureTopics(ctx, Ensure{Topics: topics, Partitions: 2}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if i, err := a.EnsureTopics(ctx, Ensure{Topics: topics, Name: "east"}); err != nil || i.Name != "east" || i.Epoch != 1 || i.Partitions != 2 {
+			t.Fatalf("%+v, %v", i, err)
+		}
+	}
+	for _, ensure := range []func(context.Context, Ensure) (Installation, error){a.EnsureTopics, a.VerifyTopics} {
+		_, err := ensure(ctx, Ensure{Topics: topics, Name: "west"})
+		refuses(t, err, `installation is "west", but "east" is recorded`, "prefixes of their own")
+	}
+	if i, err := a.RaiseEpoch(ctx, topics); err != nil || i.Name != "east" {
+		t.Errorf("%+v, %v", i, err)
 	}
 }
 
