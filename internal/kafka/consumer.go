@@ -17,6 +17,7 @@ type ConsumerConfig struct {
 	Settings Settings
 	Group    string // group id
 	Topic    string
+	TopicID  string // of Topic, a part of what is committed
 
 	// Outstanding is how many records may be unfinished before reading pauses;
 	// 10,000 when zero. Bytes bounds their keys and values likewise; 64 MiB when zero.
@@ -28,8 +29,9 @@ type ConsumerConfig struct {
 
 // Consumer gives the committed records of a topic to the members of a group,
 // each record at least once: the position of a partition is its lowest unfinished
-// record, and a missing position is the beginning. It is for work that does no
-// harm when it is done twice: nothing fences an old owner.
+// record, committed with a checksum. One that is missing, of another topic or by
+// another hand (a group that was reset to the end) is the beginning. It is for work
+// that does no harm when it is done twice: nothing fences an old owner.
 type Consumer struct {
 	cfg    ConsumerConfig
 	client *ck.Consumer
@@ -196,6 +198,10 @@ func (x *Consumer) pressure() {
 func (x *Consumer) rebalanced(_ *ck.Consumer, e ck.Event) error {
 	switch e := e.(type) {
 	case ck.AssignedPartitions:
+		from := x.positions(e.Partitions)
+		if err := x.client.Assign(from); err != nil {
+			return fmt.Errorf("assign partitions of %s: %w", x.cfg.Topic, err)
+		}
 		x.mu.Lock()
 		for _, p := range e.Partitions {
 			x.parts[p.Partition] = &consumed{committed: -1}
@@ -214,7 +220,57 @@ func (x *Consumer) rebalanced(_ *ck.Consumer, e ck.Event) error {
 		}
 		x.mu.Unlock()
 	}
-	return nil // the library assigns and unassigns by itself
+	return nil // the library unassigns by itself
+}
+
+// positionsTimeout is how long one question for committed positions may take, and
+// positionsTries how often it is asked.
+const (
+	positionsTimeout = 5 * time.Second
+	positionsTries   = 4
+)
+
+// positions are where the reading of partitions begins: at what was committed by us,
+// else at the beginning. Nothing is left out because of what others have committed.
+func (x *Consumer) positions(partitions []ck.TopicPartition) []ck.TopicPartition {
+	from := make([]ck.TopicPartition, len(partitions))
+	for i, p := range partitions {
+		from[i] = ck.TopicPartition{Topic: p.Topic, Partition: p.Partition, Offset: ck.OffsetBeginning}
+	}
+	var committed []ck.TopicPartition
+	var err error
+	for try := 0; try < positionsTries; try++ {
+		if committed, err = x.client.Committed(from, int(positionsTimeout.Milliseconds())); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		x.cfg.Log.Warn("committed positions cannot be read; partitions are read from their beginning", "group", x.cfg.Group, "err", err)
+		return from
+	}
+	for i := range from {
+		for _, c := range committed {
+			if c.Partition != from[i].Partition || c.Offset < 0 {
+				continue
+			}
+			metadata := ""
+			if c.Metadata != nil {
+				metadata = *c.Metadata
+			}
+			if _, err := position.Parse(int64(c.Offset), metadata, x.cfg.TopicID); err != nil {
+				x.cfg.Log.Warn("a committed position cannot be used; the partition is read from its beginning", "group", x.cfg.Group, "partition", c.Partition, "offset", int64(c.Offset), "err", err)
+				continue
+			}
+			from[i].Offset = c.Offset
+		}
+	}
+	return from
+}
+
+// positionText is the metadata of a position of ours.
+func (x *Consumer) positionText(offset int64) *string {
+	text := position.NewOffsets(position.Position{Offset: offset}).Encode(position.Note{TopicID: x.cfg.TopicID})
+	return &text
 }
 
 // commit commits the positions that have moved: of these partitions, or of all.
@@ -231,7 +287,7 @@ func (x *Consumer) commit(only []ck.TopicPartition) {
 	x.mu.Lock()
 	for n, p := range x.parts {
 		if p.offsets != nil && p.offsets.Low() > p.committed && of(n) {
-			moved = append(moved, ck.TopicPartition{Topic: &x.cfg.Topic, Partition: n, Offset: ck.Offset(p.offsets.Low())})
+			moved = append(moved, ck.TopicPartition{Topic: &x.cfg.Topic, Partition: n, Offset: ck.Offset(p.offsets.Low()), Metadata: x.positionText(p.offsets.Low())})
 		}
 	}
 	x.mu.Unlock()

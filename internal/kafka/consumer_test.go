@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/evento-oss/evento/internal/kafkatest"
 )
 
@@ -77,4 +80,69 @@ func TestConsumerStaysBoundedOverRebalances(t *testing.T) {
 	if n := given.Load(); n > 50 {
 		t.Errorf("%d records are unfinished, and 5 is the bound", n)
 	}
+}
+
+// A position of ours is gone on from; any other is none, whatever it leaves out.
+func TestConsumerTrustsItsOwnPositionsAlone(t *testing.T) {
+	t.Parallel()
+	const records = 40
+	k := kafkatest.Start(t)
+	topic := k.Topic(t, "in", 2)
+	fill(t, k, topic, 2, 0, records)
+	client, err := kgo.NewClient(k.Opts()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	admin := kadm.NewClient(client)
+	group := k.Group("g")
+	// read reads until it has so many records, or one more than that.
+	read := func(topicID string, want int) {
+		t.Helper()
+		x, err := NewConsumer(ConsumerConfig{Settings: settings(t, strings.Join(k.Servers, ",")), Group: group, Topic: topic, TopicID: topicID, Log: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n atomic.Int64
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- x.Run(ctx, func(_ Record, finished func()) { n.Add(1); finished() }) }()
+		kafkatest.Wait(t, time.Minute, func() error {
+			if n.Load() < int64(want) {
+				return fmt.Errorf("%d records were read, want %d", n.Load(), want)
+			}
+			return nil
+		})
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if n.Load() != int64(want) {
+			t.Errorf("%d records were read, want %d", n.Load(), want)
+		}
+	}
+	commit := func(change func(*kadm.Offset)) {
+		t.Helper()
+		kafkatest.Wait(t, time.Minute, func() error {
+			had, err := admin.FetchOffsets(t.Context(), group)
+			if err != nil {
+				return err
+			}
+			var offsets kadm.Offsets
+			had.Offsets().Each(func(o kadm.Offset) { change(&o); offsets.Add(o) })
+			answers, err := admin.CommitOffsets(t.Context(), group, offsets)
+			if err == nil {
+				err = answers.Error()
+			}
+			return err
+		})
+	}
+	read("one", records)
+	fill(t, k, topic, 2, records, records/2)
+	read("one", records/2)
+	commit(func(o *kadm.Offset) { o.Metadata = "" }) // as tools do that reset a group to the end
+	read("one", records*3/2)
+	commit(func(o *kadm.Offset) { o.At++ })
+	read("one", records*3/2)
+	read("another", records*3/2)
 }

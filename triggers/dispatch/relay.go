@@ -45,9 +45,15 @@ func (m *Manager) relay(ctx context.Context) error {
 			m.cfg.Log.Warn("commands of decisions were on their way; they are sent again", "err", err)
 		}
 	}()
-	consumer, err := kafka.NewConsumer(kafka.ConsumerConfig{
-		Settings: m.cfg.Kafka, Group: RelayGroupID(m.cfg.Topics), Topic: m.cfg.Topics.Dispatched(), Log: m.cfg.Log,
-	})
+	topic := m.cfg.Topics.Dispatched()
+	id := m.cfg.TopicID(topic)
+	for id == "" { // or all positions would be those of another topic
+		if !sleep(ctx, relayAgain) {
+			return nil
+		}
+		id = m.cfg.TopicID(topic)
+	}
+	consumer, err := kafka.NewConsumer(kafka.ConsumerConfig{Settings: m.cfg.Kafka, Group: RelayGroupID(m.cfg.Topics), Topic: topic, TopicID: id, Log: m.cfg.Log})
 	if err != nil {
 		return err
 	}
