@@ -28,6 +28,8 @@ type trial struct {
 	// was begun any more. Zero until then.
 	injected, healing, healed, quiet time.Time
 
+	stopMeanwhile func() // of meanwhile
+
 	mu         sync.Mutex // guards what follows
 	violations []string
 }

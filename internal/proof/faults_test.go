@@ -54,6 +54,10 @@ func allFaults() []fault {
 		processFaults(),
 		rebalanceFaults(),
 		brokerFaults(),
+		redisFaults(),
+		functionFaults(),
+		offsetFaults(),
+		repeatFaults(),
 	)
 	for i := range list {
 		if list[i].needs.ground == "" {

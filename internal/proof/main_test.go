@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
-
-	"github.com/evento-oss/evento/examples/bank/checking/gen"
 )
 
 var (
@@ -31,20 +29,20 @@ var (
 // needs as a process of its own is in it.
 const (
 	roleBroker   = "proof-broker"   // an embedded Kafka
-	roleFunction = "proof-function" // the handler of checking accounts that fails on poison
+	roleFunction = "proof-function" // a function of the bank that can be told to go wrong: see scripted
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 {
-		switch os.Args[1] {
-		case roleBroker:
-			if err := runBroker(); err != nil {
+	if len(os.Args) > 1 {
+		run := map[string]func() error{
+			roleBroker:   runBroker,
+			roleFunction: func() error { return serveScripted(os.Args[2]) },
+		}[os.Args[1]]
+		if run != nil {
+			if err := run(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
 			}
-			return
-		case roleFunction:
-			gen.ServeHandler(poisonable{})
 			return
 		}
 	}

@@ -28,6 +28,7 @@ type world struct {
 	functions map[string]*function
 	gateways  []*gateway
 	circle    bool   // dispatchers run
+	redisLies bool   // a test has spoilt what is in Redis; what was not needed since is still there
 	run       string // part of all ids of aggregates, so that a shared Redis is no trouble
 }
 
@@ -256,7 +257,7 @@ func (f *function) start(t testing.TB) {
 	t.Helper()
 	var args []string
 	if self, err := os.Executable(); err == nil && f.program == self {
-		args = []string{roleFunction}
+		args = []string{roleFunction, f.name}
 	}
 	p := start(t, f.name, f.program, f.env, args...)
 	f.mu.Lock()
