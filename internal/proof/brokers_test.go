@@ -31,10 +31,16 @@ type brokers struct {
 // and none of a broker's ways to be away.
 func startBrokers(t testing.TB, n int) *brokers {
 	t.Helper()
+	return startBrokersIn(t, t.TempDir(), n)
+}
+
+// startBrokersIn is startBrokers with all data in this folder.
+func startBrokersIn(t testing.TB, dir string, n int) *brokers {
+	t.Helper()
 	if os.Getenv(kafkatest.Env) == "" && !*flagFaults {
 		t.Skipf("needs brokers of Apache Kafka that it can stop; run it with scripts/with-real")
 	}
-	b := &brokers{t: t, dir: t.TempDir(), list: make([]*process, n)}
+	b := &brokers{t: t, dir: dir, list: make([]*process, n)}
 	script, err := filepath.Abs(filepath.Join(root, "scripts/make-brokers"))
 	if err != nil {
 		t.Fatal(err)
