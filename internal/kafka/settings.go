@@ -278,7 +278,10 @@ func (s Settings) Franz() ([]kgo.Opt, error) {
 			opts = append(opts, p.franz(value))
 		}
 	}
-	opts = append(opts, s.franzBackoff())
+	// As enable.metrics.push in Confluent. It is more than noise: the connection that
+	// the library opens for it is opened under the same lock as those for records,
+	// so while a broker is silent it holds up requests on connections that are there.
+	opts = append(opts, s.franzBackoff(), kgo.DisableClientMetrics())
 	security, err := s.franzSecurity()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSettings, err)

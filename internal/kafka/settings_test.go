@@ -54,10 +54,21 @@ func TestSettingsAreTakenByBothClients(t *testing.T) {
 	if err := kgo.ValidateOpts(opts...); err != nil {
 		t.Errorf("franz-go: %v", err)
 	}
+	if cl, err := kgo.NewClient(opts...); err != nil {
+		t.Errorf("franz-go: %v", err)
+	} else {
+		if off := cl.OptValue(kgo.DisableClientMetrics); off != true {
+			t.Errorf("franz-go sends metrics of its own to the brokers (%v)", off)
+		}
+		cl.Close()
+	}
 	for _, role := range []Role{Admins, Producers, Consumers} {
 		config, err := s.Confluent(role, nil)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if push := (*config)["enable.metrics.push"]; push != false {
+			t.Errorf("librdkafka, role %d, sends metrics of its own to the brokers (%v)", role, push)
 		}
 		logs := make(chan ck.LogEvent, 100)
 		(*config)["go.logs.channel.enable"], (*config)["go.logs.channel"] = true, logs
