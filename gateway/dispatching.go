@@ -61,9 +61,15 @@ type Dispatching interface {
 	Drop(ctx context.Context, dispatcher string, at runtime.Coordinates, reason string) (bool, error)
 	// Replay sends a dispatcher to the events recorded from at on; the zero time
 	// is the beginning. It returns the new replay epoch when the order is kept.
-	// Errors wrap [ErrNotFound].
-	Replay(ctx context.Context, dispatcher string, at time.Time) (epoch uint64, err error)
+	// With expect it does so only in that epoch, and the same order after the same
+	// epoch is one order. Errors wrap [ErrNotFound], or [ErrEpoch] with the epoch
+	// that the dispatcher is in.
+	Replay(ctx context.Context, dispatcher string, at time.Time, expect *uint64) (epoch uint64, err error)
 }
+
+// ErrEpoch is returned by [Dispatching.Replay] when the dispatcher is in another
+// replay epoch than the caller expects.
+var ErrEpoch = errors.New("the dispatcher is in another replay epoch")
 
 // ParkedEvent is an event without a decision of a dispatcher.
 type ParkedEvent struct {

@@ -152,6 +152,10 @@ func (s *HTTPServer) postHeldEvent(w http.ResponseWriter, r *http.Request, _ *Au
 	return writeJSON(w, http.StatusOK, answer)
 }
 
+// latest is after all that is there, whoever's clock recorded it, and the same time
+// whenever it is asked for. In milliseconds, which Kafka counts in, it is a number.
+var latest = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // postReplay sends a dispatcher back. The order is kept in Kafka, and each gateway
 // follows it there.
 func (s *HTTPServer) postReplay(w http.ResponseWriter, r *http.Request, _ *AuthPrincipal) error {
@@ -176,7 +180,7 @@ func (s *HTTPServer) postReplay(w http.ResponseWriter, r *http.Request, _ *AuthP
 	switch from {
 	case "earliest":
 	case "latest":
-		at = time.Now().Add(time.Hour) // after all that is there, whoever's clock recorded it
+		at = latest
 	default:
 		if at, err = time.Parse(time.RFC3339, from); err != nil || at.Year() < 1970 {
 			return fail(problemAttribute, `"from" is %q; it is "earliest", "latest", or a time such as 2026-01-31T12:00:00Z`, from).field("from")
@@ -186,12 +190,18 @@ func (s *HTTPServer) postReplay(w http.ResponseWriter, r *http.Request, _ *AuthP
 		return fail(problemUnavailable, "this gateway runs no dispatchers")
 	}
 	name := r.PathValue("namespace") + "/" + r.PathValue("name")
-	epoch, err := s.need.Dispatching.Replay(r.Context(), name, at)
+	expect, err := parseIfMatch(r.Header.Values("If-Match"))
+	if err != nil {
+		return err
+	}
+	epoch, err := s.need.Dispatching.Replay(r.Context(), name, at, expect)
 	switch {
+	case errors.Is(err, ErrEpoch):
+		return fail(problemVersionMismatch, "%s is in replay epoch %d, and not in %d: somebody else has sent it elsewhere since; GET /v1/triggers shows the epoch", name, epoch, *expect).with("version", epoch)
 	case errors.Is(err, ErrNotFound):
 		return fail(problemNoTrigger, "no dispatcher Trigger is named %q; GET /v1/triggers lists what there is", name)
 	case err != nil:
-		return fail(problemUncertain, "it is not known whether the order was kept; GET /v1/triggers shows the replay epoch").because(err).after(time.Second)
+		return fail(problemUncertain, "it is not known whether the order was kept; with If-Match it is safe to repeat it, and GET /v1/triggers shows the replay epoch").because(err).after(time.Second)
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"dispatcher": name, "epoch": epoch, "from": from})
 }

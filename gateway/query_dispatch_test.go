@@ -49,9 +49,12 @@ func (f fakeDispatching) Drop(_ context.Context, dispatcher string, at runtime.C
 	return true, nil
 }
 
-func (f fakeDispatching) Replay(_ context.Context, dispatcher string, at time.Time) (uint64, error) {
+func (f fakeDispatching) Replay(_ context.Context, dispatcher string, at time.Time, expect *uint64) (uint64, error) {
 	if dispatcher != "bank/transfers" {
 		return 0, ErrNotFound
+	}
+	if expect != nil && *expect != 2 {
+		return 2, ErrEpoch
 	}
 	*f.replays = append(*f.replays, at)
 	return 3, nil
@@ -110,6 +113,9 @@ func TestReplayIsOrdered(t *testing.T) {
 	if len(replays) != 3 || !replays[0].IsZero() || replays[1].Year() != 2026 || replays[2].Before(time.Now()) {
 		t.Errorf("replays from %v", replays)
 	}
+	b.call("POST", path, `{"from": "earliest"}`, jsonType, `If-Match: "2"`).wantStatus(t, 200).wantMember(t, "epoch", 3)
+	b.call("POST", path, `{"from": "earliest"}`, jsonType, `If-Match: "1"`).wantProblem(t, problemVersionMismatch)
+	b.call("POST", path, `{"from": "earliest"}`, jsonType, "If-Match: 1").wantProblem(t, problemParameter)
 	b.call("POST", path, `{"from": "yesterday"}`, jsonType).wantProblem(t, problemAttribute)
 	b.call("POST", path, `{}`, jsonType).wantProblem(t, problemAttribute)
 	b.call("POST", path, `{"to": "earliest"}`, jsonType).wantProblem(t, problemAttribute)

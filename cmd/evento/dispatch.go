@@ -68,8 +68,12 @@ func (d dispatching) Status(dispatcher string) (gateway.DispatchStatus, bool) {
 }
 
 // Replay implements [gateway.Dispatching].
-func (d dispatching) Replay(ctx context.Context, dispatcher string, at time.Time) (uint64, error) {
-	epoch, err := d.Manager.Replay(ctx, dispatcher, at)
+func (d dispatching) Replay(ctx context.Context, dispatcher string, at time.Time, expect *uint64) (uint64, error) {
+	epoch, err := d.Manager.Replay(ctx, dispatcher, at, expect)
+	var other *dispatch.EpochError
+	if errors.As(err, &other) {
+		return other.Have, fmt.Errorf("%w: %w", gateway.ErrEpoch, err)
+	}
 	if errors.Is(err, dispatch.ErrUnknown) {
 		err = fmt.Errorf("%w: %w", gateway.ErrNotFound, err)
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -78,6 +80,28 @@ func dash(text string) string {
 	return text
 }
 
+// replayEpoch returns the replay epoch of a dispatcher as If-Match takes it, or ""
+// where the gateway does not tell.
+func replayEpoch(ctx context.Context, c *client, name string) string {
+	var list struct {
+		Triggers []struct {
+			Name     string `json:"name"`
+			Dispatch *struct {
+				Epoch uint64 `json:"epoch"`
+			} `json:"dispatch"`
+		} `json:"triggers"`
+	}
+	if _, err := c.get(ctx, "/v1/triggers", nil, &list); err != nil {
+		return "" // the order itself will say what is wrong
+	}
+	for _, t := range list.Triggers {
+		if t.Name == name && t.Dispatch != nil {
+			return strconv.Quote(strconv.FormatUint(t.Dispatch.Epoch, 10))
+		}
+	}
+	return ""
+}
+
 func replayCommand(g *globals) *cobra.Command {
 	var from string
 	cmd := &cobra.Command{
@@ -109,7 +133,16 @@ A time is RFC 3339, with a time zone: 2026-11-22T10:00:00Z.`,
 				return err
 			}
 			path := "/v1/triggers/" + url.PathEscape(namespace) + "/" + url.PathEscape(name) + "/replay"
-			a, err := c.do(cmd.Context(), request{method: http.MethodPost, path: path, body: map[string]string{"from": from}})
+			r := request{method: http.MethodPost, path: path, body: map[string]string{"from": from}}
+			epoch := replayEpoch(cmd.Context(), c, args[0])
+			if epoch != "" {
+				r.header = http.Header{"If-Match": {epoch}}
+			}
+			a, err := c.do(cmd.Context(), r)
+			if err != nil && epoch != "" && exitCode(err) == exitAway {
+				// It may have been kept. With the epoch the same order is one order.
+				a, err = c.do(cmd.Context(), r)
+			}
 			if err != nil {
 				return err
 			}

@@ -28,13 +28,25 @@ func TestReplay(t *testing.T) {
 		if code != exitOK || errs != "" {
 			t.Fatalf("%s: code %d, %s", from, code, errs)
 		}
-		if c := (*calls)[0]; c.method != "POST" || c.path != "/v1/triggers/bank/close-accounts/replay" {
+		if c := (*calls)[1]; c.method != "POST" || c.path != "/v1/triggers/bank/close-accounts/replay" {
 			t.Errorf("asked %s %s", c.method, c.path)
 		}
-		sameJSON(t, (*calls)[0].body, `{"from":"`+from+`"}`)
+		sameJSON(t, (*calls)[1].body, `{"from":"`+from+`"}`)
 		contains(t, "output", out, "bank/close-accounts", from)
 	}
-	url, _ := fake(t, answerWith{status: 202, body: `{"status":"accepted"}`})
+	// After an answer that leaves it open the order is repeated, for the same epoch.
+	url, calls := fake(t, answerWith{status: 200, body: `{"triggers":[{"name":"bank/x","dispatch":{"epoch":7}}]}`},
+		answerWith{status: 503, body: `{"type":"urn:evento:problem:uncertain","title":"It is not known","status":503,"detail":"whether the order was kept"}`},
+		answerWith{status: 200, body: `{"epoch":8}`})
+	if code, _, errs := evento(t, "", "--gateway", url, "replay", "bank/x", "--from", "earliest"); code != exitOK || len(*calls) != 3 {
+		t.Errorf("code %d, %d calls, %s", code, len(*calls), errs)
+	}
+	for _, c := range (*calls)[1:] {
+		if c.method != "POST" || c.header.Get("If-Match") != `"7"` {
+			t.Errorf("asked %s with If-Match %q", c.method, c.header.Get("If-Match"))
+		}
+	}
+	url, _ = fake(t, answerWith{status: 202, body: `{"status":"accepted"}`})
 	_, out, _ := evento(t, "", "--gateway", url, "replay", "bank/x", "--from", "latest", "-o", "json")
 	sameJSON(t, out, `{"status":"accepted"}`)
 	url, _ = fake(t, answerWith{status: 404, body: `{"type":"urn:evento:problem:no-such-route","title":"There is nothing at this path","status":404,"detail":"there is nothing at /v1/triggers/bank/x/replay"}`})

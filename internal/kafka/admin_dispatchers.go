@@ -37,7 +37,8 @@ type DispatcherStart struct {
 	// this epoch stands before them.
 	Decisions []int64 `json:"decisions"`
 
-	Time time.Time `json:"time"` // when it was decided
+	Time time.Time `json:"time"`          // when it was decided
+	From time.Time `json:"from,omitzero"` // of a rewind: the time that was asked for; zero for the beginning
 }
 
 // ParseDispatcherStart reads the value of a dispatcher's record.

@@ -280,16 +280,28 @@ func (m *Manager) Drop(ctx context.Context, dispatcher string, at runtime.Coordi
 	return r.drop(ctx, at, reason)
 }
 
+// EpochError is returned by [Manager.Replay] for a dispatcher that is in another
+// replay epoch than was expected.
+type EpochError struct{ Have, Want uint64 }
+
+func (e *EpochError) Error() string {
+	return fmt.Sprintf("the dispatcher is in replay epoch %d, not %d", e.Have, e.Want)
+}
+
 // ErrUnknown is returned for a dispatcher that is not declared.
 var ErrUnknown = errors.New("no such dispatcher")
 
 // Replay sends a dispatcher back (or forward) to events recorded from at on; the
 // zero time is the beginning. It returns the new replay epoch when the order is in
 // Kafka; each gateway follows it by itself. Commands that come of it have new ids.
-func (m *Manager) Replay(ctx context.Context, dispatcher string, at time.Time) (epoch uint64, err error) {
+//
+// With expect it does so only when that is the dispatcher's replay epoch; otherwise
+// the error is an [EpochError]. So it can be repeated after an uncertain answer: the
+// same order after the same epoch is one order.
+func (m *Manager) Replay(ctx context.Context, dispatcher string, at time.Time, expect *uint64) (epoch uint64, err error) {
 	if m.cfg.target(dispatcher) == nil {
 		return 0, fmt.Errorf("%w: %q", ErrUnknown, dispatcher)
 	}
-	s, err := m.starts.rewind(ctx, dispatcher, at)
+	s, err := m.starts.rewind(ctx, dispatcher, at, expect)
 	return s.Epoch, err
 }

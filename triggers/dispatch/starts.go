@@ -83,14 +83,25 @@ func (s *starts) create(ctx context.Context, name string, from triggers.Start) (
 	return start, err
 }
 
-// rewind fixes another start for a dispatcher, with the next replay epoch.
-func (s *starts) rewind(ctx context.Context, name string, at time.Time) (kafka.DispatcherStart, error) {
+// rewind fixes another start for a dispatcher, with the next replay epoch; see
+// [Manager.Replay].
+func (s *starts) rewind(ctx context.Context, name string, at time.Time, expect *uint64) (kafka.DispatcherStart, error) {
 	start, err := s.change.Change(ctx, name, func(ctx context.Context, there *kafka.DispatcherStart) (*kafka.DispatcherStart, error) {
-		epoch := uint64(1)
+		epoch := uint64(0)
 		if there != nil {
-			epoch = there.Epoch + 1
+			epoch = there.Epoch
 		}
-		return s.at(ctx, epoch, at)
+		if expect != nil && epoch != *expect {
+			if there != nil && epoch == *expect+1 && there.From.Equal(at) {
+				return nil, nil // the same order, once more
+			}
+			return nil, &EpochError{Have: epoch, Want: *expect}
+		}
+		start, err := s.at(ctx, epoch+1, at)
+		if err == nil {
+			start.From = at.UTC()
+		}
+		return start, err
 	})
 	if err == nil {
 		s.learn(name, start)

@@ -187,9 +187,18 @@ func TestReplayGivesNewIDs(t *testing.T) {
 		w.record(fmt.Sprintf("checking:%d", i), events[i])
 	}
 	w.await(1, events...)
-	epoch, err := a.Replay(w.ctx(), name, time.Time{})
+	epoch, err := a.Replay(w.ctx(), name, time.Time{}, nil)
 	if err != nil || epoch != 1 {
 		t.Fatalf("epoch %d, %v", epoch, err)
+	}
+	// The same order after the same epoch is one order; another one is refused.
+	zero := uint64(0)
+	if epoch, err := a.Replay(w.ctx(), name, time.Time{}, &zero); err != nil || epoch != 1 {
+		t.Errorf("repeated: epoch %d, %v", epoch, err)
+	}
+	var other *EpochError
+	if _, err := a.Replay(w.ctx(), name, time.Unix(1000, 0), &zero); !errors.As(err, &other) || other.Have != 1 {
+		t.Errorf("another order after an epoch that is over: %v", err)
 	}
 	after := w.await(2, events...)
 	for _, id := range events {
@@ -198,7 +207,7 @@ func TestReplayGivesNewIDs(t *testing.T) {
 		}
 	}
 	w.await(1, "old")
-	if _, err := a.Replay(context.Background(), "bank/none", time.Time{}); err == nil {
+	if _, err := a.Replay(context.Background(), "bank/none", time.Time{}, nil); err == nil {
 		t.Error("a dispatcher that is not declared was sent back")
 	}
 	// Nothing of it is done once more.
