@@ -9,6 +9,7 @@ import (
 
 	"github.com/evento-oss/evento/gateway/shard"
 	"github.com/evento-oss/evento/internal/avro"
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -108,6 +109,7 @@ func (f *Functions) handle(ctx context.Context, w shard.Work, t *FunctionTarget)
 	if err != nil {
 		return troubled(f.trouble(t, f.lineOf(t), q, err))
 	}
+	crash.At(crash.CallHandled)
 	return f.apply(ctx, w, events)
 }
 

@@ -42,6 +42,9 @@
 //     where he waits. A crash: the client gets 202 at its deadline and asks its
 //     Location; the aggregate loads some events more.
 //
+// Between any two of these steps stands a crash point (internal/crash), where the
+// tests of internal/proof have a gateway die.
+//
 // Events then go to dispatchers (dispatching.go); whoever does that is put in by the
 // program, and has its own groups and transactions.
 //

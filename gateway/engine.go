@@ -12,6 +12,7 @@ import (
 
 	"github.com/evento-oss/evento/gateway/shard"
 	"github.com/evento-oss/evento/internal/avro"
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
 )
@@ -188,6 +189,7 @@ func (e *Engine) assigned(h kafka.Held) {
 // revoked gives partitions up: no further batch, the open one ends, the heads
 // and a clean position are written, and all that is under way is dropped.
 func (e *Engine) revoked(ctx context.Context, held []kafka.Held) {
+	crash.At(crash.RevokeBegin)
 	var all sync.WaitGroup
 	for _, h := range held {
 		p := e.drop(h)
@@ -201,6 +203,7 @@ func (e *Engine) revoked(ctx context.Context, held []kafka.Held) {
 		})
 	}
 	all.Wait()
+	crash.At(crash.RevokeDone)
 }
 
 // lost forgets partitions that are somebody else's already.

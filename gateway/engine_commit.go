@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/internal/kafka"
 )
 
@@ -134,7 +135,14 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 		results += part.batch.Results()
 	}
 	began := time.Now()
+	if crash.On {
+		passAsides(parts, asideBefore)
+	}
 	result := e.commitTxn(e.ctx, txn)
+	crash.At(crash.CommitKnown)
+	if crash.On && result.Outcome == kafka.Committed {
+		passAsides(parts, asideAfter)
+	}
 	e.cfg.Metrics.transaction(result, results, len(txn.Records), time.Since(began))
 	if result.Outcome != kafka.Committed {
 		e.cfg.Log.Warn("transaction not committed", "outcome", result.Outcome.String(), "reason", string(result.Reason), "commands", results, "partitions", len(parts), "err", result.Err)
@@ -169,6 +177,7 @@ func (e *Engine) commitParts(parts []commitPart) bool {
 		}
 		outputs := part.s.Outputs()
 		part.p.mu.Unlock()
+		crash.At(crash.CommitTold)
 		e.carryOut(part.p, outputs)
 	}
 	return result.Outcome == kafka.Committed || own
@@ -231,8 +240,10 @@ func (e *Engine) commitPlain() {
 	if len(offsets) == 0 {
 		return
 	}
+	crash.At(crash.PlainBegin)
 	err := e.commit.CommitPlain(e.ctx, offsets)
 	if err == nil {
+		crash.At(crash.PlainDone)
 		return
 	}
 	// What it leaves behind are repeats, recognised again; but the position must
@@ -280,7 +291,11 @@ func (e *Engine) writeHeads(ctx context.Context, p *partition, clean bool) {
 		Records: records,
 		Offsets: []kafka.PartitionOffset{{Held: p.held, Offset: c.Offset, Metadata: c.Metadata}},
 	}
+	crash.At(crash.HeadsWrite)
 	result := e.commit.Commit(ctx, txn)
+	if crash.On && result.Outcome == kafka.Committed {
+		crash.At(crash.HeadsWritten)
+	}
 
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
 )
@@ -108,6 +109,7 @@ func (e *Engine) takeUp(p *partition, first *fed, records []kafka.Record) []kafk
 	if first != nil {
 		list = append(list, *first)
 	}
+	crash.At(crash.FeedRead)
 	strays := false
 	n := 0
 	for ; n < len(records); n++ {
@@ -129,11 +131,19 @@ func (e *Engine) takeUp(p *partition, first *fed, records []kafka.Record) []kafk
 				s.Stray(now, item.command)
 				strays = true
 			default:
+				ordered := crash.On && item.command.Order != nil
+				if ordered {
+					crash.At(crash.OrderRead)
+				}
 				s.Record(now, item.command)
+				if ordered {
+					crash.At(crash.OrderObeyed)
+				}
 			}
 		}
 		e.pressure(p)
 	})
+	crash.At(crash.FeedTaken)
 	if strays {
 		e.forwardStrays(p)
 	}

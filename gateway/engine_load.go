@@ -10,6 +10,7 @@ import (
 
 	"github.com/evento-oss/evento/gateway/shard"
 	"github.com/evento-oss/evento/internal/avro"
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
 )
@@ -31,8 +32,10 @@ func (e *Engine) load(p *partition, o shard.Load) (shard.Snapshot, *shard.Troubl
 		}
 		done()
 	}
+	crash.At(crash.LoadBegin)
 	if e.cfg.Snapshots != nil {
 		s, err := e.cfg.Snapshots.Load(ctx, o.Aggregate)
+		crash.At(crash.LoadRedis)
 		if err == nil {
 			if s.Head == o.Head {
 				e.cfg.Metrics.loads.WithLabelValues("snapshot").Inc()
@@ -74,6 +77,7 @@ var errChain = errors.New("the records do not continue the snapshot")
 
 // replay applies the records after a snapshot, up to the head.
 func (e *Engine) replay(ctx context.Context, p *partition, o shard.Load, s shard.Snapshot) (shard.Snapshot, *shard.Trouble) {
+	crash.At(crash.LoadLog)
 	s.Seen = s.Seen.Clone()
 	var trouble *shard.Trouble
 	var page []kafka.Entry
@@ -108,6 +112,7 @@ func (e *Engine) replay(ctx context.Context, p *partition, o shard.Load, s shard
 	})
 	if err == nil {
 		err = apply()
+		crash.At(crash.LoadApplied)
 	}
 	switch {
 	case trouble != nil:
@@ -158,7 +163,9 @@ func (e *Engine) confirm(p *partition, o shard.Confirm) shard.Confirmation {
 	ctx, cancel := context.WithTimeoutCause(p.ctx, 30*time.Second, errors.New("looking for an earlier outcome took more than 30s"))
 	defer cancel()
 	c := e.chain(o.Command.Message.Aggregate(), p.held.Partition, o.Command.Topic, o.Head)
+	crash.At(crash.ConfirmBegin)
 	records, err := e.find(ctx, c, o.Command.Key, o.Offsets)
+	crash.At(crash.ConfirmFound)
 	if err != nil {
 		return shard.Confirmation{Trouble: &shard.Trouble{Kind: shard.Unavailable, Reason: "its history cannot be read: " + err.Error(), Wait: time.Second}}
 	}

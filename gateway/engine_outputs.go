@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/crash"
 )
 
 // carryOut does what a shard asked for. Calls that leave the process get a
@@ -15,7 +16,9 @@ func (e *Engine) carryOut(p *partition, outputs []shard.Output) {
 		case shard.Invoke:
 			e.work.Go(func() {
 				began := time.Now()
+				crash.At(crash.CallBegin)
 				c := e.cfg.Functions.Compute(p.ctx, o.Work)
+				crash.At(crash.CallDone)
 				e.cfg.Metrics.computed(c, time.Since(began))
 				e.with(p, func(now time.Time, s *shard.Shard) { s.Computed(now, o.Call, c) })
 			})
@@ -32,7 +35,9 @@ func (e *Engine) carryOut(p *partition, outputs []shard.Output) {
 		case shard.Answer:
 			e.cfg.Metrics.outcomes.WithLabelValues(string(o.Outcome.Status)).Inc()
 			if w := o.Command.Message.Waiter; w.Address != "" {
+				crash.At(crash.AnswerBegin)
 				e.cfg.Poster.Post(w, outcomeOf(o.Command, o.Outcome))
+				crash.At(crash.AnswerGiven)
 			}
 		case shard.Save:
 			if e.cfg.Saves != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/runtime"
 )
@@ -25,9 +26,11 @@ func (e *Engine) Append(ctx context.Context, m *runtime.Message) (runtime.Coordi
 		}
 	}
 	r := e.commandRecord(m)
+	crash.At(crash.IntakeAppend)
 	offset, err := e.cfg.Producer.Produce(ctx, r)
 	switch {
 	case err == nil:
+		crash.At(crash.IntakeAcked)
 		return runtime.Coordinates{Topic: r.Topic, Partition: r.Partition, Offset: offset}, nil
 	case errors.Is(err, kafka.ErrNotWritten):
 		return runtime.Coordinates{}, fmt.Errorf("%w: %w", ErrKafkaAway, err)

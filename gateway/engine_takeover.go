@@ -11,6 +11,7 @@ import (
 
 	"github.com/evento-oss/evento/gateway/shard"
 	"github.com/evento-oss/evento/internal/avro"
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/internal/position"
 	"github.com/evento-oss/evento/runtime"
@@ -64,10 +65,12 @@ type takeover struct {
 }
 
 func (t *takeover) run(ctx context.Context) error {
+	crash.At(crash.TakeoverBegin)
 	// 0. Every aggregate there is: its events may have a topic of their own.
 	if err := t.e.cfg.Schemas.CatchUp(ctx); err != nil {
 		return err
 	}
+	crash.At(crash.TakeoverSchemas)
 	topics := t.eventTopics()
 	for _, topic := range topics {
 		t.e.cfg.EventsID(topic) // remembered from here on
@@ -78,23 +81,28 @@ func (t *takeover) run(ctx context.Context) error {
 			return fmt.Errorf("open transactions of %s: %w", topic, err)
 		}
 	}
+	crash.At(crash.TakeoverSettled)
 	// 2. The committed position.
 	if err := t.readPosition(ctx); err != nil {
 		return fmt.Errorf("committed position: %w", err)
 	}
+	crash.At(crash.TakeoverPosition)
 	// 3. Set-aside records and heads.
 	if err := t.readAsides(ctx); err != nil {
 		return fmt.Errorf("set-aside records: %w", err)
 	}
+	crash.At(crash.TakeoverAsides)
 	if err := t.readHeads(ctx); err != nil {
 		return fmt.Errorf("heads: %w", err)
 	}
+	crash.At(crash.TakeoverHeads)
 	// 4. and 5. The events from the checkpoint to an end that is taken only now.
 	for _, topic := range topics {
 		if err := t.readEvents(ctx, topic); err != nil {
 			return fmt.Errorf("events: %w", err)
 		}
 	}
+	crash.At(crash.TakeoverEvents)
 	return t.start(ctx)
 }
 
@@ -118,9 +126,11 @@ func (t *takeover) endWriters(ctx context.Context, topic string) error {
 	}
 	for _, w := range writers {
 		t.e.cfg.Log.Info("ending the open transaction of another writer", "partition", t.p.held.Partition, "topic", topic, "writer", w)
+		crash.At(crash.TakeoverEndWriter)
 		if err := t.e.cfg.Takeover.EndWriter(ctx, w); err != nil {
 			return err
 		}
+		crash.At(crash.TakeoverWriterEnded)
 	}
 	return nil
 }
@@ -397,9 +407,11 @@ func (t *takeover) start(ctx context.Context) error {
 	p.shard, p.last = s, t.last
 	p.mu.Unlock()
 	e.with(p, func(time.Time, *shard.Shard) {})
+	crash.At(crash.TakeoverShard)
 	if err := e.group.Start(p.held, s.Next()); err != nil {
 		return err
 	}
+	crash.At(crash.TakeoverDone)
 	close(p.ready)
 	if slices.ContainsFunc(t.asides, func(a shard.Aside) bool { return a.Stray }) {
 		e.forwardStrays(p)

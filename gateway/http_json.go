@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -108,6 +110,10 @@ func writeJSON(w http.ResponseWriter, status int, value any) error {
 // writeAnswer answers with a body, within the limit of all answers that clients
 // have not taken yet. w is that of a route ([HTTPServer.measured]).
 func writeAnswer(w http.ResponseWriter, status int, body []byte) error {
+	if crash.On {
+		// An answer that is flushed before its end is whole then: crash.IntakeAnswered.
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	answers := w.(*statusWriter).answers
 	if err := answers.Write(w, status, body); err != nil {
 		return fail(problemOverloaded, "the answers of all requests together have reached the limit of %d bytes that is set by %s", answers.Total, settingMaxBuffered).

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -17,7 +18,19 @@ func (s *HTTPServer) intakeOne(w http.ResponseWriter, r *http.Request, q intakeR
 	if err != nil {
 		return err
 	}
-	m = shown
+	crash.At(crash.IntakeAnswer)
+	if err := s.answerOne(w, q, shown, o); err != nil {
+		return err
+	}
+	if crash.On {
+		_ = http.NewResponseController(w).Flush() // so that it is on its way to the sender
+		crash.At(crash.IntakeAnswered)
+	}
+	return nil
+}
+
+// answerOne answers a message that Kafka has, with its outcome if that is known.
+func (s *HTTPServer) answerOne(w http.ResponseWriter, q intakeRequest, m *runtime.Message, o *Outcome) error {
 	location := s.location(m, q.principal)
 	w.Header().Set("Location", location)
 	if q.wait > 0 {

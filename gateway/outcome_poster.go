@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -190,9 +191,12 @@ collect:
 	body = append(body, ']', '}')
 	p.metrics.outcomeBatch.Observe(float64(n))
 	result := "sent"
+	crash.At(crash.PostBegin)
 	if err := p.post(ctx, address, body); err != nil {
 		result = "failed"
 		p.log.Warn("outcomes not delivered; their clients get 202 at their deadline", "gateway", address, "outcomes", n, "err", err)
+	} else {
+		crash.At(crash.PostDone)
 	}
 	p.metrics.outcomesPosted.WithLabelValues(result).Add(float64(n))
 }

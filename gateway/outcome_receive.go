@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"net/http"
+
+	"github.com/evento-oss/evento/internal/crash"
 )
 
 // postOutcomes takes outcomes from owning gateways and wakes who waits for
@@ -24,6 +26,7 @@ func (s *HTTPServer) postOutcomes(w http.ResponseWriter, r *http.Request, _ *Aut
 	if err != nil {
 		s.need.Log.Warn("outcomes from another gateway cannot be read; their clients get 202 at their deadline", "err", err)
 	}
+	crash.At(crash.PostReceived)
 	for i, o := range outcomes {
 		result := "nobody"
 		switch {
@@ -34,6 +37,7 @@ func (s *HTTPServer) postOutcomes(w http.ResponseWriter, r *http.Request, _ *Aut
 		}
 		s.need.Metrics.outcomesReceived.WithLabelValues(result).Inc()
 	}
+	crash.At(crash.PostResolved)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

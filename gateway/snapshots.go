@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/evento-oss/evento/gateway/shard"
+	"github.com/evento-oss/evento/internal/crash"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -207,6 +208,7 @@ func (s *Snapshots) saveSome(ctx context.Context, snapshots []shard.Snapshot) (n
 			}
 		}
 	}
+	crash.At(crash.SnapshotSave)
 	err = s.roundTrip(ctx, func(ctx context.Context) error {
 		_, err := pipe.Exec(ctx)
 		return err
@@ -215,6 +217,7 @@ func (s *Snapshots) saveSome(ctx context.Context, snapshots []shard.Snapshot) (n
 		return 0, err
 	}
 	var refusal error
+	crash.At(crash.SnapshotSaved)
 	for i, of := range writes {
 		if at := slices.IndexFunc(of, func(cmd *redis.StatusCmd) bool { return cmd.Err() != nil }); at >= 0 {
 			refusal = of[at].Err()

@@ -1,19 +1,11 @@
 // Package crash ends the process at a named point, for tests of what happens
 // then. Only programs built with the tag crashpoints do so; in all others At is
 // nothing, and costs nothing.
+//
+// The points stand between the steps that leave the process: before a step
+// nothing of it has happened, after it nobody has been told. All of them are in
+// [Points].
 package crash
-
-// Points where the process can be made to end.
-const (
-	// DispatchAsked: a dispatcher has answered, and nothing is recorded.
-	DispatchAsked Point = "dispatch-asked"
-	// DispatchDecided: the decision is recorded, its commands are perhaps not sent.
-	DispatchDecided Point = "dispatch-decided"
-	// RelayRead: a relay has read a decision and sent none of its commands.
-	RelayRead Point = "relay-read"
-	// RelaySent: Kafka has acknowledged a command, the relay's position stands before it.
-	RelaySent Point = "relay-sent"
-)
 
 // Point is the name of a place in the code.
 type Point string
@@ -22,3 +14,7 @@ type Point string
 // after how many times that it got there: "dispatch-decided:3"; without a number
 // the first time.
 const Variable = "EVENTO_CRASH_AT"
+
+// OnSignal ends the variable when what happens before the process gets a SIGUSR1
+// is not to be counted: "txn-begin:3@signal".
+const OnSignal = "@signal"

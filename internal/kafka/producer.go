@@ -10,6 +10,8 @@ import (
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/evento-oss/evento/internal/crash"
 )
 
 var (
@@ -186,6 +188,7 @@ func (p *Producer) Produce(ctx context.Context, r Record) (offset int64, err err
 	}
 	results := make(chan result, 1)
 	p.ProduceAsync(r, func(offset int64, err error) { results <- result{offset, err} })
+	crash.At(crash.IntakeSent)
 	select {
 	case r := <-results:
 		return r.offset, r.err

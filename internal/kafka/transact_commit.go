@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/evento-oss/evento/internal/crash"
 )
 
 // Transactor makes transactions that only the owner of their partitions can
@@ -124,9 +126,11 @@ func (t *Transactor) Commit(ctx context.Context, txn Txn) Result {
 
 	p := t.turns[t.next]
 	t.next = (t.next + 1) % len(t.turns)
+	crash.At(crash.TxnBegin)
 	if err := t.begin(ctx, p); err != nil {
 		return refused(ReasonBroker, err)
 	}
+	crash.At(crash.TxnBegun)
 	return t.run(ctx, p, pass, txn)
 }
 
@@ -155,6 +159,7 @@ func (t *Transactor) run(ctx context.Context, p *turn, pass pass, txn Txn) Resul
 	if failed != nil {
 		return t.abort(ctx, p, *failed)
 	}
+	crash.At(crash.TxnProduced)
 	if err := t.cfg.Group.fence.check(pass); err != nil {
 		return t.abort(ctx, p, refused(ReasonStale, err))
 	}
@@ -162,6 +167,7 @@ func (t *Transactor) run(ctx context.Context, p *turn, pass pass, txn Txn) Resul
 		return t.abort(ctx, p, *failed)
 	}
 
+	crash.At(crash.TxnOffsets)
 	ends := p.seen.ends.Load()
 	err := guarded(ctx, t.cfg.Watchdog, "end transaction", func(ctx context.Context) error {
 		return p.client.EndTransaction(ctx, kgo.TryCommit)
@@ -169,11 +175,13 @@ func (t *Transactor) run(ctx context.Context, p *turn, pass pass, txn Txn) Resul
 	// The client's nil is the end of this transaction only if one was asked for
 	// and answered, and no other request of it may still be on its way.
 	if err == nil && p.seen.ends.Load() > ends && p.seen.broken.Load() == broken {
+		crash.At(crash.TxnEnded)
 		return Result{Outcome: Committed, Offsets: written, Partition: -1}
 	}
 	if err == nil {
 		err = errors.New("connection lost in the transaction")
 	}
+	crash.At(crash.TxnUnseen)
 	t.cfg.Log.Warn("end of transaction not seen", "transactional_id", p.id, "err", err)
 	return t.resolve(ctx, p, txn.Records, written, err)
 }
@@ -190,7 +198,12 @@ func (t *Transactor) produce(ctx context.Context, p *turn, records []Record) ([]
 	err := guarded(ctx, t.cfg.Watchdog, "produce", func(ctx context.Context) error {
 		for i := range records {
 			sent[i] = toClient(&records[i], p.id)
-			p.client.Produce(ctx, sent[i], func(_ *kgo.Record, err error) { acks <- ack{i, err} })
+			p.client.Produce(ctx, sent[i], func(_ *kgo.Record, err error) {
+				if crash.On && err == nil {
+					crash.At(crash.TxnPartly)
+				}
+				acks <- ack{i, err}
+			})
 		}
 		return p.client.Flush(ctx)
 	})
@@ -256,6 +269,7 @@ func judge(records []Record, answers []error, flush error) *Result {
 // abort ends a transaction that was never asked to commit, so that it never
 // will, whatever comes of the abort itself.
 func (t *Transactor) abort(ctx context.Context, p *turn, why Result) Result {
+	crash.At(crash.TxnAbort)
 	if p.client != nil {
 		broken := p.seen.broken.Load()
 		err := guarded(ctx, t.cfg.Watchdog, "abort transaction", func(ctx context.Context) error {
@@ -272,6 +286,7 @@ func (t *Transactor) abort(ctx context.Context, p *turn, why Result) Result {
 			t.cfg.Log.Warn("transaction left to its timeout", "transactional_id", p.id, "err", err)
 		}
 	}
+	crash.At(crash.TxnAborted)
 	return why
 }
 

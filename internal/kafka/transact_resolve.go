@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/evento-oss/evento/internal/crash"
 )
 
 // place is where a record of a transaction was acknowledged.
@@ -45,6 +47,7 @@ func (t *Transactor) resolve(ctx context.Context, p *turn, records []Record, wri
 }
 
 func (t *Transactor) resolved(p *turn, found int, offsets []int64, cause error) Result {
+	crash.At(crash.TxnResolved)
 	t.cfg.Log.Info("outcome of transaction found in the log", "transactional_id", p.id, "found", found, "records", len(offsets))
 	switch found {
 	case 0:
