@@ -128,6 +128,18 @@ func Wait(t testing.TB, d time.Duration, done func() error) {
 // its high watermarks now, by partition.
 func (k *Kafka) Committed(t testing.TB, topic string) map[int32][]*kgo.Record {
 	t.Helper()
+	return k.read(t, topic, kgo.ReadCommitted())
+}
+
+// Written reads all that stands below the high watermarks of a topic, aborted
+// records included, by partition. No transaction is open there when it begins.
+func (k *Kafka) Written(t testing.TB, topic string) map[int32][]*kgo.Record {
+	t.Helper()
+	return k.read(t, topic, kgo.ReadUncommitted())
+}
+
+func (k *Kafka) read(t testing.TB, topic string, level kgo.IsolationLevel) map[int32][]*kgo.Record {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var ends kadm.ListedOffsets
@@ -166,7 +178,7 @@ func (k *Kafka) Committed(t testing.TB, topic string) map[int32][]*kgo.Record {
 		return got
 	}
 	cl, err := kgo.NewClient(append(k.Opts(), kgo.ConsumePartitions(want),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())...)
+		kgo.FetchIsolationLevel(level), kgo.KeepControlRecords())...)
 	if err != nil {
 		t.Fatal(err)
 	}

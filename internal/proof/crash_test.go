@@ -20,7 +20,7 @@ import (
 func TestCrashBetweenDecisionAndCommand(t *testing.T) {
 	w := newWorld(t, setup{circle: true})
 	g := w.gateways[0]
-	g.program = program(t, "evento-crashing", "./cmd/evento", append(buildFlags, "-tags", "crashpoints")...)
+	g.program = crashing(t)
 	restart := func(env ...string) {
 		g.env = env
 		g.start(t)
@@ -28,7 +28,11 @@ func TestCrashBetweenDecisionAndCommand(t *testing.T) {
 		w.awaitAllOwned(t)
 	}
 
-	for i, point := range []crash.Point{crash.DispatchAsked, crash.DispatchDecided, crash.RelayRead, crash.RelaySent} {
+	for i, row := range crash.Points {
+		point := row.Point
+		if row.Where != crash.Dispatch {
+			continue
+		}
 		t.Run(string(point), func(t *testing.T) {
 			g.now().terminate(t)
 			// Not at once: some have come through already, others are at all stages.

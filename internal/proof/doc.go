@@ -14,6 +14,13 @@
 // held against them, too. Where dispatchers run, it asks them again about each
 // event, and counts the money. Its own tests show that it notices each kind of lie.
 //
+// Programs built with the tag crashpoints end at the points that internal/crash
+// lists; [TestCrashPoints] has a gateway die at each of those of the engine, under
+// one load, and [TestCrashBetweenDecisionAndCommand] at those of dispatchers:
+//
+//	go test ./internal/proof/ -run TestCrashPoints -proof.seed 7                         # other passages, in another order
+//	go test ./internal/proof/ -run TestCrashPoints -proof.points txn-offsets:3 -proof.turns 5 # one point, at its third passage
+//
 // The embedded broker differs from Apache Kafka where ownership is concerned; what
 // these tests say of fencing, and how fast, counts on the real one. What happens
 // when brokers fall silent, die and come back is tested there alone, on brokers of

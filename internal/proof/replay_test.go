@@ -18,14 +18,14 @@ import (
 // bank is the bank's functions in this process, to be asked again: handler and
 // aggregator in one, by the prefix of their aggregates.
 var bank = map[string]*runtime.Function{
-	"checking": checkinggen.AggregateFunction(checking.Handler{}, checking.Aggregator{}).Function,
+	"checking": checkinggen.AggregateFunction(splitting{}, checking.Aggregator{}).Function,
 	"savings":  savingsgen.AggregateFunction(savings.Handler{}, savings.Aggregator{}).Function,
 	"client":   clientgen.AggregateFunction(bankclient.Handler{}, bankclient.Aggregator{}).Function,
 }
 
 // replay is I4 and I7: each outcome is what the handler says of the command on
 // the state that all events before it leave. The poisonable handler of these
-// tests decides as the bank's does, when it decides.
+// tests decides as this one does, when it decides.
 func (c *bankCheck) replay(id runtime.AggregateID, events []logged) {
 	in := runtime.Invocation{ID: "1", Kind: runtime.KindExecute, Aggregate: id}
 	var recorded [][]logged

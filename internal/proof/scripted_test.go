@@ -319,7 +319,7 @@ func copyAnswer(w http.ResponseWriter, r *recorded) {
 // serveScripted is a function's process: the bank's aggregator of checking
 // accounts when that is its name, else their handler, which also knows poison.
 func serveScripted(name string) error {
-	function, role := gen.HandlerFunction(poisonable{}), runtime.RoleHandler
+	function, role := gen.HandlerFunction(poisonable{tried: new(sync.Map)}), runtime.RoleHandler
 	if strings.HasSuffix(name, "aggregator") {
 		function, role = gen.AggregatorFunction(checking.Aggregator{}), runtime.RoleAggregator
 	}

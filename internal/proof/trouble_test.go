@@ -52,19 +52,25 @@ type parkedCommand struct {
 func (w *world) parked() ([]parkedCommand, error) {
 	var all []parkedCommand
 	for _, g := range w.gateways {
-		text, err := fetch(g.url + "/v1/parked")
+		list, err := g.parked()
 		if err != nil {
 			return nil, err
 		}
-		var page struct {
-			Parked []parkedCommand `json:"parked"`
-		}
-		if err := json.Unmarshal(text, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Parked...)
+		all = append(all, list...)
 	}
 	return all, nil
+}
+
+func (g *gateway) parked() ([]parkedCommand, error) {
+	text, err := fetch(g.url + "/v1/parked")
+	if err != nil {
+		return nil, err
+	}
+	var page struct {
+		Parked []parkedCommand `json:"parked"`
+	}
+	err = json.Unmarshal(text, &page)
+	return page.Parked, err
 }
 
 // order posts an order about a command that is in trouble.
