@@ -49,11 +49,14 @@ func (b *breaker) open() bool {
 	return b.interval != 0
 }
 
-// succeeded reports a call that was answered, with whatever answer.
-func (b *breaker) succeeded() {
+// succeeded reports a call that was answered, with whatever answer. It says
+// whether that has closed the breaker.
+func (b *breaker) succeeded() (closed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	closed = b.interval != 0
 	b.row, b.culprit, b.several, b.interval = 0, "", false, 0
+	return closed
 }
 
 // failed reports a call that was not answered. A failure that may be the fault

@@ -52,6 +52,9 @@ func (f *Functions) trouble(t *FunctionTarget, l *functionLine, q *question, err
 		tr.Wait = waitSoon
 	case errors.As(err, &away):
 		tr.Wait = away.wait
+		if l != nil {
+			l.keptAway(t.Name)
+		}
 	case errors.As(err, &unknown), errors.Is(err, errUnregistered), errors.Is(err, errTranscode):
 		// Not the command's fault: a build or a registration is missing.
 		tr.Wait = jitter(waitDeploy)

@@ -379,6 +379,13 @@ func (e *Engine) Forget(aggregate string) {
 	}
 }
 
+// Available has those asked soon who wait because a function did not answer.
+func (e *Engine) Available(function string) {
+	for _, p := range e.list() {
+		e.with(p, func(now time.Time, s *shard.Shard) { s.Available(now, function) })
+	}
+}
+
 // AwaitReady waits until this gateway owns partitions and has taken them all
 // over, or is a member that owns none because others own all. It returns false
 // when ctx ends before.

@@ -133,7 +133,12 @@ type FunctionSettings struct {
 	// are dropped, and answers to works begun before. The first fold that becomes
 	// known counts as a change. May be nil.
 	FoldChanged func(aggregate string, fold int)
-	Logger      *slog.Logger
+	// Available is told that a function answers again which had not answered, by the
+	// name of the Trigger ([shard.Trouble.Function]) whose calls were kept away. It is a
+	// hint: a wait that began at the same moment may be missed by it, and ends by itself.
+	// May be nil.
+	Available func(trigger string)
+	Logger    *slog.Logger
 }
 
 // Functions calls handlers and aggregators. All methods may be called

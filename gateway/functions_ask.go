@@ -175,7 +175,7 @@ func (l *functionLine) description(ctx context.Context, instead *runtime.Descrip
 		l.breaker.failed(l.f.now(), "")
 		return nil, fmt.Errorf("it does not say what it was built with: %w", err)
 	}
-	l.breaker.succeeded()
+	l.there()
 	l.remember(&d)
 	return &d, nil
 }

@@ -48,6 +48,9 @@ type functionLine struct {
 	build    *runtime.Description
 	buildAt  time.Time // when build was last seen
 	offers   stateOffers
+
+	awayMu sync.Mutex          // guards away; taken last
+	away   map[string]struct{} // Triggers whose calls were kept away since the breaker opened
 }
 
 // largeShare is the part of a full request from which on a call travels alone.
@@ -347,12 +350,42 @@ func (l *functionLine) deliver(b *functionBatch, results []runtime.Result) {
 
 // answered notes that the function is there. It is called with mu held.
 func (l *functionLine) answered() {
-	l.breaker.succeeded()
+	l.there()
 	if l.limit < l.f.set.Limits.Requests {
 		if l.answers++; l.answers > 8*l.limit {
 			l.limit, l.answers = l.limit+1, 0
 		}
 	}
+}
+
+// there notes that somebody answers, and tells those who were kept away while
+// nobody did.
+func (l *functionLine) there() {
+	if !l.breaker.succeeded() || l.f.set.Available == nil || l.f.ctx.Err() != nil {
+		return
+	}
+	l.awayMu.Lock()
+	names := l.away
+	l.away = nil
+	l.awayMu.Unlock()
+	if len(names) > 0 {
+		// Not here: who is told may ask at once, and callers hold mu.
+		l.f.calls.Go(func() {
+			for name := range names {
+				l.f.set.Available(name)
+			}
+		})
+	}
+}
+
+// keptAway notes that what a Trigger names was not called.
+func (l *functionLine) keptAway(trigger string) {
+	l.awayMu.Lock()
+	defer l.awayMu.Unlock()
+	if l.away == nil {
+		l.away = map[string]struct{}{}
+	}
+	l.away[trigger] = struct{}{}
 }
 
 // fail decides what becomes of a request that failed as a whole, a reason a
@@ -382,7 +415,7 @@ func (l *functionLine) fail(ctx context.Context, b *functionBatch, err error) {
 		// One of them may have killed or stalled it, or have spoiled the answer.
 		// Each is tried again by itself, ahead of those who came later.
 		if !lost {
-			l.breaker.succeeded()
+			l.there()
 		}
 		again := make([]*functionCall, 0, len(b.calls)+len(l.queue))
 		for _, c := range b.calls {

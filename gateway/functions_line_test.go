@@ -339,6 +339,56 @@ func TestFunctionThatIsAwayIsNotAskedByEverybody(t *testing.T) {
 	})
 }
 
+// Who was kept away from a function that did not answer is told when it does, once.
+func TestWhoWaitsForAFunctionIsToldThatItIsBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var told []string
+		w := newFunctionWorld(t, func(s *FunctionSettings) {
+			s.Available = func(trigger string) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, trigger)
+			}
+		})
+		w.combined("http://both")
+		w.meet(t)
+		for range 2 {
+			w.wire.setFault(func(context.Context, string, []runtime.Invocation) error {
+				return &runtime.CallError{Kind: runtime.CallUnavailable, Reason: "connection refused",
+					Err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}}
+			})
+			var name string
+			for range 10 {
+				for _, c := range w.computeMany(t, 50) {
+					wantTrouble(t, c, shard.Unavailable)
+					name = c.Trouble.Function
+				}
+			}
+			synctest.Wait()
+			if len(told) != 0 {
+				t.Fatalf("told of %q while nobody answers", told)
+			}
+			w.wire.setFault(nil)
+			for {
+				c := w.computeMany(t, 1)[0]
+				if c.Trouble == nil {
+					break
+				}
+				<-time.After(c.Trouble.Wait)
+			}
+			w.computeMany(t, 50)
+			synctest.Wait()
+			if len(told) != 1 || told[0] != name || name == "" {
+				t.Fatalf("told of %q, want once of %q", told, name)
+			}
+			told = nil
+		}
+		w.Close()
+	})
+}
+
 func TestBusyFunctionGetsFewerRequests(t *testing.T) {
 	t.Parallel()
 	inVirtualTime(t, FunctionLimits{Requests: 4}, func(t *testing.T, w *functionWorld) {

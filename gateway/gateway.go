@@ -330,6 +330,7 @@ func (g *gateway) build() (err error) {
 	g.functions, err = NewFunctions(FunctionSettings{
 		Router: g.routes, Schemas: g.catalogue, Caller: g.caller, Limits: g.FunctionLimits, Runs: true, Logger: g.Log,
 		FoldChanged: func(aggregate string, _ int) { g.engine.Forget(aggregate) },
+		Available:   func(trigger string) { g.engine.Available(trigger) },
 	})
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ type aggregate struct {
 	examined bool // its first commands have been announced after an unclean takeover
 
 	notBefore time.Time // no call before; zero for none
+	awaits    string    // the function that notBefore is there for, because it does not answer; "" for other reasons
 	readers   []reader
 	broken    string // the log contradicts itself; nothing goes on
 	torn      bool   // broken for all later owners, too: they may not see why
@@ -209,6 +210,9 @@ func (s *Shard) Loaded(now time.Time, id runtime.AggregateID, token uint64, snap
 			return
 		}
 		s.delay(agg, now, max(trouble.Wait, 100*time.Millisecond))
+		if trouble.Kind == Unavailable {
+			agg.awaits = trouble.Function
+		}
 		return
 	}
 	if want := s.heads[id]; snapshot.Head != want {
@@ -245,7 +249,7 @@ func (s *Shard) tear(agg *aggregate, reason string) {
 }
 
 func (s *Shard) delay(agg *aggregate, now time.Time, wait time.Duration) {
-	agg.notBefore = now.Add(wait)
+	agg.notBefore, agg.awaits = now.Add(wait), ""
 	heap.Push(&s.timers, &timer{at: agg.notBefore, agg: agg})
 }
 

@@ -140,6 +140,7 @@ func (s *Shard) trouble(now time.Time, e *entry, t *Trouble) {
 	e.failed(now, t)
 	if t.Kind == Unavailable {
 		s.delay(agg, now, s.jitter(max(t.Wait, 50*time.Millisecond)))
+		agg.awaits = t.Function
 		return
 	}
 	e.attempts++
