@@ -11,18 +11,21 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // trial is one time that a fault is tried, in an installation of its own. It fails
 // like a test, and writes down what it fails with: those are the violations.
 type trial struct {
 	testing.TB
-	fault  fault
-	seed   uint64
-	ground *ground
-	world  *world
-	load   *load
-	probes []*probe
+	fault   fault
+	seed    uint64
+	ground  *ground
+	world   *world
+	load    *load
+	probes  []*probe
+	nets    []*network    // of the gateways, each its own; nil where the fault needs none
+	strange []*kgo.Client // with a transaction each that hangs
 
 	// When inject was begun, when heal was, when that was done, and when no command
 	// was begun any more. Zero until then.

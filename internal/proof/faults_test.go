@@ -58,6 +58,9 @@ func allFaults() []fault {
 		functionFaults(),
 		offsetFaults(),
 		repeatFaults(),
+		networkFaults(),
+		lateFaults(),
+		writerFaults(),
 	)
 	for i := range list {
 		if list[i].needs.ground == "" {

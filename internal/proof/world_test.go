@@ -42,7 +42,8 @@ type setup struct {
 	programs map[string]string // functions by name: their programs; nil for the bank's
 	env      []string          // of the functions
 	redis    func(testing.TB) redisServer
-	kafka    *kafkatest.Kafka // nil: see startKafka
+	kafka    *kafkatest.Kafka     // nil: see startKafka
+	servers  func(i int) []string // where gateway i finds Kafka; nil: where it is
 }
 
 // newWorld starts everything and returns when all gateways are ready.
@@ -81,12 +82,15 @@ func newWorld(t testing.TB, s setup) *world {
 	if layout == "" {
 		layout = kafka.Single
 	}
+	if s.servers == nil {
+		s.servers = func(int) []string { return w.kafka.Servers }
+	}
 	for i := range max(1, s.gateways) {
 		listen, internal := freeAddress(t), freeAddress(t)
 		g := &gateway{
 			name: fmt.Sprintf("gateway-%d", i), url: "http://" + listen, program: program,
 			args: []string{
-				"gateway", "--kafka-property", "bootstrap.servers=" + strings.Join(w.kafka.Servers, ","),
+				"gateway", "--kafka-property", "bootstrap.servers=" + strings.Join(s.servers(i), ","),
 				"--redis", "redis://" + w.redis.address(), "--prefix", w.topics.Prefix, "--layout", string(layout),
 				"--partitions", fmt.Sprint(partitions), "--listen", listen, "--internal", internal,
 				"--schemas", filepath.Join(root, "examples/bank/schemas"), "--stack", stack,
