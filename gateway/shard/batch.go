@@ -280,7 +280,7 @@ func (s *Shard) source(e *entry, ev *Event) string {
 // aside is written again.
 func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 	s.batch = nil
-	var touched []*aggregate
+	var touched, announced []*aggregate
 	var rivals []*entry
 	torn := map[*aggregate]string{}
 	for _, r := range b.results {
@@ -327,7 +327,7 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 			s.asideWanted = append(s.asideWanted, e)
 		}
 		if e.suspect {
-			touched = append(touched, e.agg)
+			announced = append(announced, e.agg)
 		}
 	}
 	for i := range b.tombstones {
@@ -370,6 +370,9 @@ func (s *Shard) Committed(now time.Time, b *Batch, offsets []int64) {
 		s.pump(now, agg)
 	}
 	s.reload(now, stale)
+	for _, agg := range announced {
+		s.pump(now, agg) // nothing new is recorded of it, perhaps nothing at all
+	}
 	s.rejoin(now, rivals)
 }
 

@@ -325,3 +325,28 @@ func TestCommandThatHasFailedGoesAlone(t *testing.T) {
 		t.Errorf("%d commands in the call behind it, want 2", n)
 	}
 }
+
+// That a suspect is announced records nothing of its aggregate: there is no new
+// snapshot, of one without records none at all.
+func TestAnnouncingSavesNothing(t *testing.T) {
+	t.Parallel()
+	s, next := testShard(Restored{SuspectBelow: 10}), int64(0)
+	s.Record(testNow, testCommand(0, "acc:1", "v"))
+	b := s.Take(testNow, MaxBatch, 1<<20)
+	if b == nil || len(b.Records) != 1 || b.Records[0].Kind != AsideRecord {
+		t.Fatalf("the attempt is not recorded before the call: %+v", b)
+	}
+	s.Committed(testNow, b, []int64{next})
+	invoked := 0
+	for _, o := range s.Outputs() {
+		switch o := o.(type) {
+		case Save:
+			t.Errorf("saved: %+v", o.Snapshot)
+		case Invoke:
+			invoked++
+		}
+	}
+	if invoked != 1 {
+		t.Errorf("called %d times after the attempt was recorded", invoked)
+	}
+}
