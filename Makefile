@@ -33,6 +33,10 @@ test: tools ## all tests that need no server: embedded broker and Redis, race de
 test-real: tools ## the same suite on a real Apache Kafka and redis-server, which are fetched and started
 	scripts/with-real go test $(GOFLAGS_P) -count=1 -timeout 20m $(PACKAGES)
 
+.PHONY: simulate
+simulate: tools ## whole installations played in virtual time, each from its seed; SEEDS=5000 FROM=1, or SEED=7 for the history of one
+	go test -count=1 -timeout 60m -v -run 'TestSimulation$$' ./internal/simulate/ $(if $(SEED),-seed $(SEED),-seeds $(or $(SEEDS),5000) -from $(or $(FROM),1))
+
 .PHONY: proof
 proof: tools ## the promises proved from the outside on real Kafka, 20,000 commands; ARGS="-proof.seed 7"
 	scripts/with-real go test -count=1 -timeout 30m -v ./internal/proof/ -proof.commands 20000 -proof.copyage 1m $(ARGS)

@@ -1,7 +1,7 @@
 // Package shard is the state machine of one partition: the rules by which
 // commands become events, with no clock, no goroutine and no client inside. The
-// gateway does the I/O around it; the simulation in this package's tests drives
-// the same code against a world that crashes, aborts and repeats.
+// gateway does the I/O around it; the simulations in this package's tests and in
+// internal/simulate drive the same code against a world that crashes, aborts and repeats.
 //
 // # The way of a command through a shard
 //

@@ -1,0 +1,8 @@
+//go:build race
+
+package simulate
+
+const (
+	underRace    = true
+	defaultSeeds = 100
+)
