@@ -547,6 +547,7 @@ func (c *check) end() {
 		}
 	}
 	c.parked()
+	c.library()
 	c.dispatched()
 	for part := range c.later {
 		for at := range c.later[part] {

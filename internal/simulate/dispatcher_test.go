@@ -12,7 +12,7 @@ import (
 
 const (
 	eventsID         = "id-of-events"
-	dispatcherSource = "/evento/sim/dispatcher"
+	dispatcherSource = "/evento/sim/dispatchers/bank/transfers"
 )
 
 // decision is a record of the dispatched topic.
@@ -241,7 +241,7 @@ func (w *world) dispatch(tp *trackPart, a track.Ask) track.Answer {
 		to := runtime.AggregateID("acc:" + strconv.Itoa(w.rng.IntN(w.aggregates)))
 		answer.Commands = append(answer.Commands, &runtime.Message{
 			ID: m.ID + "-" + strconv.Itoa(i), Type: typeAdd, Source: dispatcherSource, Subject: to.Root(), Data: []byte(strconv.Itoa(1 + w.rng.IntN(9))),
-			CausationID: m.ID, Cause: runtime.Coordinates{Topic: events.String(), Partition: tp.held.part, Offset: a.Offset},
+			CausationID: m.ID, CorrelationID: m.CorrelationID, Cause: runtime.Coordinates{Topic: events.String(), Partition: tp.held.part, Offset: a.Offset},
 		})
 	}
 	return answer
