@@ -79,12 +79,19 @@ type CommandTypes interface {
 // outcomes, then the engine gives up its partitions while dispatchers' calls come
 // to their end, snapshots are flushed, the clients are closed.
 func Run(ctx context.Context, c Config) (err error) {
+	served := false
+	defer func() {
+		// A step of the start that was cut short fails in its own words.
+		if !served && err != nil && ctx.Err() != nil {
+			c.Log.Info("asked to end while it started", "err", err)
+			err = nil
+		}
+	}()
 	listeners, err := ListenHTTP(ctx, c.HTTP)
 	if err != nil {
 		return err
 	}
 	g := &gateway{Config: c, address: c.HTTP.AdvertiseOn(listeners), registerer: prometheus.NewRegistry()}
-	served := false
 	defer func() {
 		if !served {
 			err = errors.Join(err, listeners.Close())

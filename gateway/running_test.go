@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -157,3 +158,48 @@ func TestRunningGatewayAnswersAsDescribed(t *testing.T) {
 		})
 	}
 }
+
+// stoppingRoutes has the gateway asked to end while it loads Triggers.
+type stoppingRoutes struct {
+	fixedRoutes
+	stop context.CancelFunc
+}
+
+func (r stoppingRoutes) Load(ctx context.Context) error {
+	r.stop()
+	return context.Cause(ctx)
+}
+
+// Who is asked to end while it starts has not failed.
+func TestStopWhileStarting(t *testing.T) {
+	t.Parallel()
+	cluster := kafkatest.Start(t)
+	settings, err := kafka.NewSettings(map[string]string{"bootstrap.servers": strings.Join(cluster.Servers, ",")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(ctx context.Context, routes Routes) error {
+		return Run(ctx, Config{
+			HTTP:  HTTPConfig{Installation: "test", Listen: freePort(t), Internal: "127.0.0.1:0", Grace: 10 * time.Second},
+			Kafka: settings, Topics: kafka.Topics{Prefix: cluster.Prefix + "e"}, Partitions: 2, Replication: 1, MinInSync: 1,
+			SchemaDir: "../examples/bank/schemas", Routes: func(CommandTypes) Routes { return routes },
+			Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
+		})
+	}
+	world := newFunctionWorld(t, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	if err := run(ctx, stoppingRoutes{fixedRoutes{world.router}, stop}); err != nil {
+		t.Errorf("stopped while it started: %v", err)
+	}
+	wrong := errors.New("a Trigger is wrong")
+	if err := run(t.Context(), failingRoutes{fixedRoutes{world.router}, wrong}); !errors.Is(err, wrong) {
+		t.Errorf("failed while it started: %v", err)
+	}
+}
+
+type failingRoutes struct {
+	fixedRoutes
+	err error
+}
+
+func (r failingRoutes) Load(context.Context) error { return r.err }
