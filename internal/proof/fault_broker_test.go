@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -28,8 +27,8 @@ func brokerFaults() (list []fault) {
 			func(tr *trial) int {
 				return tr.ground.brokers.coordinator(tr, tr.world.topics.Commands()+"-gateway")
 			}},
-		{"transaction-coordinator", "the broker that coordinates most of the gateways' transactions", nil,
-			func(tr *trial) int { return tr.ground.brokers.transactions(tr, tr.world.topics.Prefix) }},
+		{"transaction-coordinator", "the broker that coordinates a transaction of a gateway", nil,
+			func(tr *trial) int { return tr.ground.brokers.transactions(tr) }},
 		{"controller", "the broker that is the active controller", nil,
 			func(tr *trial) int { return tr.ground.brokers.controller(tr) }},
 	} {
@@ -91,24 +90,17 @@ func restartBroker(tr *trial, gone *process) {
 	b.awaitReady(tr, i)
 }
 
-// transactions is the broker that coordinates most transactions of an installation.
-func (b *brokers) transactions(tr *trial, prefix string) (i int) {
+// transactions is the broker that coordinates a transaction that is under way.
+func (b *brokers) transactions(tr *trial) (i int) {
 	b.admin(tr, func(ctx context.Context, a *kadm.Client) error {
-		listed, err := a.ListTransactions(ctx, nil, nil)
-		if err != nil {
-			return err
+		open, err := tr.openTransactions(ctx, a)
+		if err == nil && len(open) == 0 {
+			err = errors.New("no transaction of the gateways is under way")
 		}
-		coordinates := make([]int, len(b.list))
-		for _, id := range listed.TransactionalIDs() {
-			if strings.HasPrefix(id, prefix) {
-				coordinates[listed[id].Coordinator-1]++
-			}
+		if err == nil {
+			i = int(open[0].Coordinator) - 1
 		}
-		i = slices.Index(coordinates, slices.Max(coordinates))
-		if coordinates[i] == 0 {
-			return errors.New("no broker coordinates a transaction of the gateways")
-		}
-		return nil
+		return err
 	})
 	return i
 }

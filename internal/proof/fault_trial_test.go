@@ -181,17 +181,33 @@ func (tr *trial) awaitRest() {
 				return fmt.Errorf("the position of %s/%d is %d records behind the last one", p.Topic, p.Partition, p.Lag)
 			}
 		}
-		open, err := a.ListTransactions(ctx, nil, []string{"Ongoing", "PrepareCommit", "PrepareAbort"})
-		if err != nil {
-			return err
+		open, err := tr.openTransactions(ctx, a)
+		if err == nil && len(open) > 0 {
+			err = fmt.Errorf("transaction %s is open", open[0].TxnID)
 		}
-		for _, id := range open.TransactionalIDs() {
-			if strings.HasPrefix(id, tr.world.topics.Prefix) {
-				return fmt.Errorf("transaction %s is open", id)
+		return err
+	})
+}
+
+// openTransactions are those that are under way and write to the installation's topics.
+func (tr *trial) openTransactions(ctx context.Context, a *kadm.Client) (open []kadm.DescribedTransaction, err error) {
+	listed, err := a.ListTransactions(ctx, nil, []string{"Ongoing", "PrepareCommit", "PrepareAbort"})
+	if err != nil || len(listed) == 0 {
+		return nil, err
+	}
+	described, err := a.DescribeTransactions(ctx, listed.TransactionalIDs()...)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range described {
+		for topic := range d.Topics {
+			if strings.HasPrefix(topic, tr.world.topics.Prefix) {
+				open = append(open, d)
+				break
 			}
 		}
-		return nil
-	})
+	}
+	return open, nil
 }
 
 // checkAnswers holds the answers without success against what the fault allows.
