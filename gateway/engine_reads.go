@@ -161,7 +161,7 @@ func (e *Engine) owned(ctx context.Context, id runtime.AggregateID) (*partition,
 func (e *Engine) State(ctx context.Context, id runtime.AggregateID, minVersion uint64) (shard.State, time.Time, error) {
 	s, err := e.snapshot(ctx, id, minVersion)
 	if err == nil && s.State.Data == nil {
-		err = fmt.Errorf("%w: aggregate %s has no event yet", ErrNotFound, id)
+		err = fmt.Errorf("%w: aggregate %s has no state at version %d", ErrNotFound, id, s.State.Version)
 	}
 	return s.State, s.Recorded, err
 }

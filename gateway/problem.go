@@ -37,7 +37,7 @@ var (
 	problemHost             = problemKind{"host-not-allowed", http.StatusForbidden, "The gateway does not answer under this host name"}
 	problemOrigin           = problemKind{"origin-not-allowed", http.StatusForbidden, "A web page of another origin may not do this"}
 	problemNoRoute          = problemKind{"no-such-route", http.StatusNotFound, "There is nothing at this path"}
-	problemNoAggregate      = problemKind{"aggregate-not-found", http.StatusNotFound, "The aggregate has no events"}
+	problemNoAggregate      = problemKind{"aggregate-not-found", http.StatusNotFound, "There is no such aggregate"}
 	problemNoEntity         = problemKind{"entity-not-found", http.StatusNotFound, "The aggregate has no such entity"}
 	problemNoCommand        = problemKind{"command-not-found", http.StatusNotFound, "The aggregate has seen no such command"}
 	problemNoSchema         = problemKind{"schema-not-found", http.StatusNotFound, "The type or version is not registered"}

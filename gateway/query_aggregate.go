@@ -130,7 +130,12 @@ func (s *HTTPServer) readState(r *http.Request, a runtime.AggregateID, minVersio
 	case ctx.Err() != nil && r.Context().Err() == nil:
 		return state, recorded, fail(problemUnavailable, "the aggregate could not be loaded within %s", wait).because(err).after(time.Second)
 	}
-	return state, recorded, s.readProblem(err, fail(problemNoAggregate, "aggregate %q has no events", a))
+	missing := fail(problemNoAggregate, "aggregate %q has no events", a)
+	if state.Version > 0 {
+		// Refused from the first command on, for example.
+		missing = fail(problemNoAggregate, "aggregate %q has no state: none of its records so far, up to version %d, has made one", a, state.Version).with("version", state.Version)
+	}
+	return state, recorded, s.readProblem(err, missing)
 }
 
 func (s *HTTPServer) aggregateJSON(e runtime.Entity, place EntityPlace, state shard.State, recorded time.Time) (aggregateJSON, error) {

@@ -83,7 +83,7 @@ func TestWhatTheReaderSaysIsToldAsItIs(t *testing.T) {
 		b.reader.mu.Unlock()
 		return b.call("GET", "/v1/aggregates/checking:1?min-version=9", "", "Prefer: wait=1")
 	}
-	get(fmt.Errorf("%w: x", ErrNotFound)).wantProblem(t, problemNoAggregate)
+	get(fmt.Errorf("%w: x", ErrNotFound)).wantProblem(t, problemNoAggregate, "no state", "version 3").wantMember(t, "version", 3)
 	get(fmt.Errorf("%w: x", ErrBehind)).wantProblem(t, problemBehind, "version 3", "9").wantMember(t, "version", 3)
 	get(fmt.Errorf("%w: x", ErrNoOwner)).wantProblem(t, problemOwnerUnknown)
 	get(fmt.Errorf("%w: x", ErrBroken)).wantProblem(t, problemBroken, "/v1/parked")

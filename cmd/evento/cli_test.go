@@ -199,7 +199,7 @@ func TestProblems(t *testing.T) {
 			exitAway, []string{"Kafka is away", "try again in 2 s with --id c-9"},
 		},
 		"not authenticated": {answerWith{status: 401, body: `{"title":"A valid bearer token is needed"}`}, exitRefused, []string{"EVENTO_TOKEN"}},
-		"not found":         {answerWith{status: 404, body: `{"title":"The aggregate has no events"}`}, exitNotFound, []string{"no events"}},
+		"not found":         {answerWith{status: 404, body: `{"title":"There is no such aggregate"}`}, exitNotFound, []string{"no such aggregate"}},
 		"not a problem":     {answerWith{status: 500, body: "<html>oops"}, exitAway, []string{"Internal Server Error (500)", "<html>oops"}},
 		"redirect":          {answerWith{status: 302, header: map[string]string{"Location": "http://192.0.2.1/"}}, exitRefused, []string{"302"}},
 		"no JSON":           {answerWith{status: 200, body: "hello"}, exitFailed, []string{"not what this version of evento understands", "hello"}},

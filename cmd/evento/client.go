@@ -174,6 +174,9 @@ type problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 
+	// Version is that of the aggregate, where a problem tells it.
+	Version uint64 `json:"version"`
+
 	retryAfter string
 	id         string            // of the command, where the problem names it
 	more       []string          // further members, a line or more each

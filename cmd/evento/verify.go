@@ -133,6 +133,10 @@ func (c *client) stateAsAvro(ctx context.Context, id runtime.AggregateID) (live.
 	a, err := c.do(ctx, request{
 		method: http.MethodGet, path: "/v1/aggregates/" + url.PathEscape(string(id)), header: http.Header{"Accept": {runtime.ContentTypeAvro}},
 	})
+	var p *problem
+	if errors.As(err, &p) && p.Status == http.StatusNotFound && p.Version > 0 {
+		return live.State{Version: p.Version}, nil // all that it has are refusals, and they leave no state
+	}
 	if err != nil {
 		return live.State{}, err
 	}

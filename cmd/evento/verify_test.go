@@ -80,6 +80,12 @@ func TestVerifyWithWrongUsage(t *testing.T) {
 
 func TestStateAsAvro(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/aggregates/credit:refused" {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(`{"type":"urn:evento:problem:aggregate-not-found","title":"There is no such aggregate","status":404,"version":3}`))
+			return
+		}
 		if r.URL.Path != "/v1/aggregates/credit:7" || r.Header.Get("Accept") != "application/avro" {
 			w.WriteHeader(http.StatusTeapot)
 			return
@@ -96,5 +102,8 @@ func TestStateAsAvro(t *testing.T) {
 	state, err := c.stateAsAvro(t.Context(), "credit:7")
 	if err != nil || state.Version != 12 || state.Schema != "urn:x" || string(state.Data) != "\x01\x02" {
 		t.Errorf("%+v, %v", state, err)
+	}
+	if state, err = c.stateAsAvro(t.Context(), "credit:refused"); err != nil || state.Version != 3 || state.Data != nil {
+		t.Errorf("of an aggregate with refusals alone: %+v, %v", state, err)
 	}
 }

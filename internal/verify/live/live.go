@@ -57,7 +57,7 @@ type Config struct {
 type State struct {
 	Version uint64
 	Schema  runtime.DataSchema
-	Data    []byte // bare Avro value
+	Data    []byte // bare Avro value; nil for an aggregate that has versions and no state
 }
 
 // Result is what was found, and what could not be looked at.
