@@ -168,6 +168,9 @@ func newPool(r *Reader, config ck.ConfigMap) *pool {
 // use lends a cursor to do. One that failed is not lent again: what it still
 // has to say belongs to the read that failed.
 func (p *pool) use(ctx context.Context, do func(*cursor) error) error {
+	if ctx.Err() != nil { // what is fetched already would be given all the same
+		return fmt.Errorf("read: %w", context.Cause(ctx))
+	}
 	select {
 	case p.free <- struct{}{}:
 	case <-ctx.Done():
