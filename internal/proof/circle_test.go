@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/evento-oss/evento/internal/kafka"
 )
@@ -121,7 +122,9 @@ func TestCrashesBetweenEventAndCommand(t *testing.T) {
 		watched := []string{"evento_dispatch_decisions_total", "evento_relayed_commands_total"}[round/2%2]
 		before, _ := g.metric(watched) // none yet is 0
 		l.upTo(float64(round+2)*part, n)
-		wait(t, func() error {
+		// The embedded broker waits a minute for a member of a group that died while
+		// it joined.
+		waitFor(t, 4*time.Minute, func() error {
 			if now, err := g.metric(watched); now < before+3 {
 				return fmt.Errorf("%s: %s is %v and was %v: %v", g.name, watched, now, before, err)
 			}
