@@ -27,11 +27,11 @@ build: tools ## build bin/evento
 
 .PHONY: test
 test: tools ## all tests that need no server: embedded broker and Redis, race detector
-	go test -race $(GOFLAGS_P) $(PACKAGES)
+	go test -race $(GOFLAGS_P) -timeout 30m $(PACKAGES)
 
 .PHONY: test-real
 test-real: tools ## the same suite on a real Apache Kafka and redis-server, which are fetched and started
-	scripts/with-real go test $(GOFLAGS_P) -count=1 -timeout 20m $(PACKAGES)
+	scripts/with-real go test $(GOFLAGS_P) -count=1 -timeout 40m $(PACKAGES)
 
 .PHONY: simulate
 simulate: tools ## whole installations played in virtual time, each from its seed; SEEDS=5000 FROM=1, or SEED=7 for the history of one

@@ -32,6 +32,8 @@ type approach struct {
 // approachTo is what the point needs: nearly all are passed under any load.
 func approachTo(p crash.Point) approach {
 	switch p {
+	case crash.LoadBegin, crash.LoadRedis: // once for each aggregate, soon after the start
+		return approach{most: 5, early: true}
 	case crash.LoadLog, crash.LoadApplied:
 		return approach{most: 5, early: true, lure: (*crashRounds).loseRedis}
 	case crash.TxnAbort, crash.TxnAborted:

@@ -209,6 +209,18 @@ func TestPlantedDamageIsFound(t *testing.T) {
 			if _, err := s.admin.AlterTopicConfigs(s.t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.ms", Value: &value}}, s.topics.Events("")); err != nil {
 				s.t.Fatal(err)
 			}
+			kafkatest.Wait(s.t, time.Minute, func() error { // brokers hear of it later
+				all, err := s.admin.DescribeTopicConfigs(s.t.Context(), s.topics.Events(""))
+				if err != nil {
+					return err
+				}
+				for _, c := range all[0].Configs {
+					if c.Key == "retention.ms" && c.MaybeValue() != value {
+						return fmt.Errorf("retention.ms is still %q", c.MaybeValue())
+					}
+				}
+				return nil
+			})
 		}},
 		"a transaction that stays open": {verify.Open, "evento-GONE-0", func(s *site, _ sent) { s.openTransaction() }},
 	}
