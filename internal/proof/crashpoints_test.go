@@ -180,5 +180,9 @@ func (r *crashRounds) one(t *testing.T, round *crashRound) {
 	wait(t, func() error { return r.w.allOwned(other) })
 	took := time.Since(died).Round(time.Millisecond)
 	r.takeovers = append(r.takeovers, took)
+	switch round.point {
+	case crash.TxnPartly, crash.TxnProduced, crash.TxnOffsets:
+		r.opened = true
+	}
 	t.Logf("passage %d after %v; all partitions were taken over after %v", round.n, died.Sub(began).Round(time.Millisecond), took)
 }
