@@ -56,9 +56,6 @@ type functionLine struct {
 // largeShare is the part of a full request from which on a call travels alone.
 const largeShare = 8
 
-// maxSuspects bounds functionLine.suspects; who is forgotten is suspected again soon enough.
-const maxSuspects = 4096
-
 // functionCall is one invocation on its way.
 type functionCall struct {
 	ctx     context.Context // of who asks
@@ -454,46 +451,6 @@ func lostOnTheWay(failure *runtime.CallError) bool {
 		return true
 	}
 	return false
-}
-
-// suspectMissed is called with mu held.
-func (l *functionLine) suspectMissed(a runtime.AggregateID) {
-	if _, there := l.suspects[a]; !there && len(l.suspects) >= maxSuspects {
-		for other := range l.suspects {
-			delete(l.suspects, other)
-			break
-		}
-	}
-	l.suspects[a]++
-}
-
-// suspectAtLeastOnce is suspectMissed for a call that was not lost: however often
-// that happens, it is no reason to ask less and less often.
-func (l *functionLine) suspectAtLeastOnce(a runtime.AggregateID) {
-	if l.suspects[a] == 0 {
-		l.suspectMissed(a)
-	}
-}
-
-// spoiled notes that an aggregate's call was answered with what cannot be used.
-func (l *functionLine) spoiled(a runtime.AggregateID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.suspectAtLeastOnce(a)
-}
-
-// lost notes that a call for an aggregate was not done in time.
-func (l *functionLine) lost(a runtime.AggregateID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.suspectMissed(a)
-}
-
-// misses returns how often in a row calls for an aggregate were lost.
-func (l *functionLine) misses(a runtime.AggregateID) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.suspects[a]
 }
 
 // runLimit returns how many commands of one aggregate may go in one call. It

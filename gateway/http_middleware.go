@@ -90,9 +90,9 @@ func (s *HTTPServer) InternalHandler() http.Handler {
 	inflight := &limitGauge{limit: internalMaxInflight}
 	routes := []httpRoute{
 		{method: "POST", path: outcomePostPath, handle: (*HTTPServer).postOutcomes},
-		{method: "GET", path: parkedInternalPath, params: []string{"aggregate", "status", "type", "function", "after", "limit", "topic", "partition", "offset"}, handle: (*HTTPServer).getParkedHere},
-		{method: "POST", path: dispatchRetryPath, params: []string{"dispatcher", "topic", "partition", "offset"}, handle: (*HTTPServer).postHeldEvent},
-		{method: "POST", path: dispatchDropPath, params: []string{"dispatcher", "topic", "partition", "offset", "reason"}, handle: (*HTTPServer).postHeldEvent},
+		{method: "GET", path: parkedInternalPath, params: slices.Concat(parkedParams, coordinateParams), handle: (*HTTPServer).getParkedHere},
+		{method: "POST", path: dispatchRetryPath, params: append([]string{"dispatcher"}, coordinateParams...), handle: (*HTTPServer).postHeldEvent},
+		{method: "POST", path: dispatchDropPath, params: append([]string{"dispatcher", "reason"}, coordinateParams...), handle: (*HTTPServer).postHeldEvent},
 		{method: "GET", path: locatePath, handle: (*HTTPServer).getPlacesHere},
 		{method: "GET", path: crowdedPath, handle: (*HTTPServer).getCrowdedHere},
 	}

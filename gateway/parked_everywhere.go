@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -91,9 +92,7 @@ func (s *HTTPServer) parkedAt(ctx context.Context, address string, f ParkedFilte
 		query.Set("limit", strconv.Itoa(f.Limit))
 	}
 	if f.At != nil {
-		query.Set("topic", f.At.Topic)
-		query.Set("partition", strconv.FormatInt(int64(f.At.Partition), 10))
-		query.Set("offset", strconv.FormatInt(f.At.Offset, 10))
+		maps.Copy(query, coordinateQuery(*f.At))
 	}
 	err = s.askPeer(ctx, address, parkedInternalPath+"?"+query.Encode(), &list)
 	return list, err
@@ -106,16 +105,35 @@ func (s *HTTPServer) getParkedHere(w http.ResponseWriter, r *http.Request, _ *Au
 		return err
 	}
 	if query := r.URL.Query(); query.Has("partition") {
-		partition, err1 := strconv.ParseInt(query.Get("partition"), 10, 32)
-		offset, err2 := strconv.ParseInt(query.Get("offset"), 10, 64)
-		if err := errors.Join(err1, err2); err != nil {
-			return fail(problemParameter, "partition and offset are numbers").because(err)
+		at, err := queryCoordinates(query)
+		if err != nil {
+			return err
 		}
-		f.At = &runtime.Coordinates{Topic: query.Get("topic"), Partition: int32(partition), Offset: offset}
+		f.At = &at
 	}
 	list, err := s.parkedHere(r.Context(), f)
 	if err != nil {
 		return s.readProblem(err, nil)
 	}
 	return writeJSON(w, http.StatusOK, list)
+}
+
+// coordinateParams are the parameters of coordinateQuery.
+var coordinateParams = []string{"topic", "partition", "offset"}
+
+// coordinateQuery has coordinates for another gateway, which reads them with
+// queryCoordinates.
+func coordinateQuery(at runtime.Coordinates) url.Values {
+	return url.Values{
+		"topic": {at.Topic}, "partition": {strconv.FormatInt(int64(at.Partition), 10)}, "offset": {strconv.FormatInt(at.Offset, 10)},
+	}
+}
+
+func queryCoordinates(query url.Values) (runtime.Coordinates, error) {
+	partition, err1 := strconv.ParseInt(query.Get("partition"), 10, 32)
+	offset, err2 := strconv.ParseInt(query.Get("offset"), 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return runtime.Coordinates{}, fail(problemParameter, "partition and offset are numbers").because(err)
+	}
+	return runtime.Coordinates{Topic: query.Get("topic"), Partition: int32(partition), Offset: offset}, nil
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/evento-oss/evento/runtime"
@@ -89,10 +88,8 @@ func (s *HTTPServer) tellHolder(ctx context.Context, path string, p *ParkedComma
 	if p.Dispatcher == "" || p.Status != OutcomeParked || s.need.Dispatching == nil {
 		return false, nil
 	}
-	query := url.Values{
-		"dispatcher": {p.Dispatcher}, "topic": {p.At.Topic},
-		"partition": {strconv.FormatInt(int64(p.At.Partition), 10)}, "offset": {strconv.FormatInt(p.At.Offset, 10)},
-	}
+	query := coordinateQuery(p.At)
+	query.Set("dispatcher", p.Dispatcher)
 	maps.Copy(query, more)
 	if taken, err := s.holdsEvent(ctx, path, query); taken || err != nil {
 		return taken, err
@@ -115,12 +112,10 @@ func (s *HTTPServer) tellHolder(ctx context.Context, path string, p *ParkedComma
 
 // holdsEvent does at this gateway what tellHolder asks for.
 func (s *HTTPServer) holdsEvent(ctx context.Context, path string, query url.Values) (bool, error) {
-	partition, err1 := strconv.ParseInt(query.Get("partition"), 10, 32)
-	offset, err2 := strconv.ParseInt(query.Get("offset"), 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		return false, fail(problemParameter, "partition and offset are numbers").because(err)
+	at, err := queryCoordinates(query)
+	if err != nil {
+		return false, err
 	}
-	at := runtime.Coordinates{Topic: query.Get("topic"), Partition: int32(partition), Offset: offset}
 	if s.need.Dispatching == nil {
 		return false, nil
 	}

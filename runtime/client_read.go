@@ -15,8 +15,7 @@ func (c *Client) read(ctx context.Context, function string, res *http.Response) 
 	limit := c.opts.MaxAnswer
 	if res.Header.Get("ce-type") == "" {
 		limit = min(limit, maxProblem) // of which the beginning is enough
-		answer, err := io.ReadAll(io.LimitReader(res.Body, limit))
-		return answer, err
+		return io.ReadAll(io.LimitReader(res.Body, limit))
 	}
 	tooLong := func() error {
 		return failed(res.StatusCode, fmt.Errorf("the answer of %s is longer than the limit of %d bytes", res.Request.URL, limit))

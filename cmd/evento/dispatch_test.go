@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,7 +17,6 @@ import (
 
 	"github.com/evento-oss/evento/examples/bank/checking"
 	"github.com/evento-oss/evento/examples/bank/checking/gen"
-	"github.com/evento-oss/evento/gateway"
 	"github.com/evento-oss/evento/internal/kafkatest"
 	"github.com/evento-oss/evento/runtime"
 )
@@ -68,39 +65,12 @@ spec:
 `, account, serve(dispatcher)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	free := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
 	var f gatewayFlags
 	f.bind(&cobra.Command{}) // for what is not set here
 	f.kafka.properties, f.prefix = []string{"bootstrap.servers=" + strings.Join(k.Servers, ",")}, k.Prefix+"evento"
 	f.partitions, f.replication, f.minInSync = 2, 1, 1
-	f.listen, f.internal, f.schemas, f.triggers = free(), free(), "../../examples/bank/schemas", []string{file}
-	config, err := f.config(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ready := make(chan struct{})
-	config.Ready = func() { close(ready) }
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- gateway.Run(ctx, config) }()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Errorf("gateway: %v", err)
-		}
-	}()
-	select {
-	case <-ready:
-	case <-time.After(90 * time.Second):
-		t.Fatal("not ready")
-	}
+	f.schemas, f.triggers = "../../examples/bank/schemas", []string{file}
+	runGateway(t, &f, log)
 	url := "http://" + f.listen
 	send := func(entity, command, payload string) {
 		t.Helper()

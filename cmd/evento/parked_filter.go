@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,6 +58,17 @@ func (i *parkedIncomplete) warn(w io.Writer) {
 	}
 }
 
+// pages asks for one page after the other; ask returns where the next one begins.
+func (f *parkedFilter) pages(ask func(query url.Values) (next string, err error)) error {
+	for query := f.query(); ; {
+		next, err := ask(query)
+		if err != nil || next == "" || next == query.Get("after") {
+			return err
+		}
+		query.Set("after", next)
+	}
+}
+
 // listParked shows the list, page by page.
 func listParked(cmd *cobra.Command, g *globals, f *parkedFilter) error {
 	c, err := g.client()
@@ -66,21 +76,21 @@ func listParked(cmd *cobra.Command, g *globals, f *parkedFilter) error {
 		return err
 	}
 	whole := map[string]any{}
-	var raw []json.RawMessage
+	raw := []json.RawMessage{}
 	var items []parkedItem
-	for query := f.query(); ; {
+	err = f.pages(func(query url.Values) (string, error) {
 		var page struct {
 			Parked     []json.RawMessage `json:"parked"`
 			Next       string            `json:"next"`
 			Incomplete json.RawMessage   `json:"incomplete"`
 		}
 		if _, err := c.get(cmd.Context(), "/v1/parked", query, &page); err != nil {
-			return err
+			return "", err
 		}
 		for _, text := range page.Parked {
 			var item parkedItem
 			if err := json.Unmarshal(text, &item); err != nil {
-				return fmt.Errorf("an entry of the answer is not what this version of evento understands: %w", err)
+				return "", fmt.Errorf("an entry of the answer is not what this version of evento understands: %w", err)
 			}
 			items = append(items, item)
 		}
@@ -89,19 +99,19 @@ func listParked(cmd *cobra.Command, g *globals, f *parkedFilter) error {
 			whole["incomplete"] = page.Incomplete
 			var missing parkedIncomplete
 			if err := json.Unmarshal(page.Incomplete, &missing); err != nil {
-				return err
+				return "", err
 			}
 			missing.warn(cmd.ErrOrStderr())
 		}
-		if page.Next == "" || page.Next == query.Get("after") {
-			break
-		}
-		query.Set("after", page.Next)
+		return page.Next, nil
+	})
+	if err != nil {
+		return err
 	}
 	if !g.json() {
 		return writeParked(cmd.OutOrStdout(), items)
 	}
-	whole["parked"] = slices.Concat([]json.RawMessage{}, raw)
+	whole["parked"] = raw
 	text, err := json.Marshal(whole)
 	if err != nil {
 		return err
@@ -117,7 +127,7 @@ func releaseMany(cmd *cobra.Command, g *globals, f *parkedFilter, what string) e
 	}
 	released := 0
 	var failures []error
-	for query := f.query(); ; {
+	err = f.pages(func(query url.Values) (string, error) {
 		var page struct {
 			Released []string `json:"released"`
 			Failed   []struct {
@@ -130,7 +140,7 @@ func releaseMany(cmd *cobra.Command, g *globals, f *parkedFilter, what string) e
 			Incomplete *parkedIncomplete `json:"incomplete"`
 		}
 		if err := postPage(cmd.Context(), c, "/v1/parked/"+what+"?"+query.Encode(), &page); err != nil {
-			return errors.Join(append(failures, fmt.Errorf("%d were released before: %w", released, err))...)
+			return "", fmt.Errorf("%d were released before: %w", released, err)
 		}
 		released += len(page.Released)
 		for _, at := range page.Released {
@@ -140,10 +150,10 @@ func releaseMany(cmd *cobra.Command, g *globals, f *parkedFilter, what string) e
 			failures = append(failures, fmt.Errorf("%s: %s: %s", f.Coordinates, f.Problem.Title, f.Problem.Detail))
 		}
 		page.Incomplete.warn(cmd.ErrOrStderr())
-		if page.Next == "" || page.Next == query.Get("after") {
-			break
-		}
-		query.Set("after", page.Next)
+		return page.Next, nil
+	})
+	if err != nil {
+		return errors.Join(append(failures, err)...)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%d released, %d not\n", released, len(failures))
 	return errors.Join(failures...)
@@ -154,7 +164,7 @@ func postPage(ctx context.Context, c *client, path string, into any) error {
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(a.body, into)
+	return a.decode(into)
 }
 
 // one or many: coordinates, or flags that say which.

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,7 +20,6 @@ import (
 	v1 "github.com/evento-oss/evento/examples/bank/checking/gen"
 	"github.com/evento-oss/evento/examples/bank/rollout"
 	v2 "github.com/evento-oss/evento/examples/bank/rollout/gen"
-	"github.com/evento-oss/evento/gateway"
 	"github.com/evento-oss/evento/internal/kafkatest"
 	"github.com/evento-oss/evento/runtime"
 )
@@ -64,44 +61,9 @@ type parkedWorld struct {
 
 func (w *parkedWorld) start(schemas string) (stop func()) {
 	w.t.Helper()
-	free := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	w.flags.listen, w.flags.internal, w.flags.schemas = free(), free(), schemas
+	w.flags.schemas = schemas
+	stop = runGateway(w.t, &w.flags, slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})))
 	w.url = "http://" + w.flags.listen
-	config, err := w.flags.config(slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ready, done := make(chan struct{}), make(chan error, 1)
-	config.Ready = func() { close(ready) }
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() { done <- gateway.Run(ctx, config) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-done; err != nil {
-			w.t.Errorf("gateway: %v", err)
-		}
-	}
-	w.t.Cleanup(stop)
-	select {
-	case <-ready:
-	case err := <-done:
-		done <- nil
-		w.t.Fatalf("the gateway ended: %v", err)
-	case <-time.After(90 * time.Second):
-		w.t.Fatal("not ready")
-	}
 	w.await("the dispatcher runs", func() error {
 		if _, out, errs := w.evento("triggers", "-o", "json"); !strings.Contains(out, `"lag"`) {
 			return fmt.Errorf("triggers: %s %s", out, errs)
