@@ -162,25 +162,7 @@ func (r *Registry) register(ctx context.Context, file string, text []byte, dryRu
 // with all that other gateways have registered, and none of them registers
 // anything between that decision and its record: what two allowed at the same
 // time, each without the other, might not go together.
-func (r *Registry) write(ctx context.Context, aggregate *avro.Aggregate) (added []*avro.Type, err error) {
-	for try := 1; ; try++ {
-		added, err = r.writeOnce(ctx, aggregate)
-		if !errors.Is(err, errUnseen) || try == writeTries {
-			return added, err
-		}
-		r.log.Warn("schemas are not in the topic though their transaction was committed; they are written again", "aggregate", aggregate.Name, "try", try, "err", err)
-	}
-}
-
-// errUnseen is returned when a transaction was committed, all of the topic was read
-// after that, and its records were not there. It wraps [ErrUncertain].
-var errUnseen = fmt.Errorf("%w: not in the topic", ErrUncertain)
-
-// writeTries is how often records are written that are not there afterwards. They are
-// decided about anew each time, so those that are there after all are not written twice.
-const writeTries = 3
-
-func (r *Registry) writeOnce(ctx context.Context, aggregate *avro.Aggregate) ([]*avro.Type, error) {
+func (r *Registry) write(ctx context.Context, aggregate *avro.Aggregate) ([]*avro.Type, error) {
 	var added []*avro.Type
 	var refused error
 	err := r.writer.Do(ctx, func(ctx context.Context) (records []kafka.Record, err error) {
@@ -220,10 +202,7 @@ func (r *Registry) writeOnce(ctx context.Context, aggregate *avro.Aggregate) ([]
 	}
 	for _, t := range added {
 		if _, ok := r.catalogue.Version(t.DataSchema()); !ok {
-			r.mu.Lock()
-			end := r.end
-			r.mu.Unlock()
-			return nil, fmt.Errorf("%w: %s, read up to offset %d", errUnseen, t.Name, end)
+			return nil, fmt.Errorf("%w: %s is not in the topic", ErrUncertain, t.Name)
 		}
 	}
 	return added, nil

@@ -82,7 +82,10 @@ func (x *Exclusive) try(ctx context.Context, decide func(context.Context) ([]Rec
 		sent[i] = toClient(&records[i], x.id)
 	}
 	err = guarded(ctx, exclusiveCall, "write", func(ctx context.Context) error {
-		return client.ProduceSync(ctx, sent...).FirstErr()
+		if err := client.ProduceSync(ctx, sent...).FirstErr(); err != nil {
+			return err
+		}
+		return published(ctx, client, sent)
 	})
 	end := kgo.TryCommit
 	if err != nil {

@@ -215,6 +215,11 @@ func (t *Transactor) produce(ctx context.Context, p *turn, records []Record) ([]
 		a := <-acks
 		answers[a.i] = a.err
 	}
+	if err == nil {
+		err = guarded(ctx, t.cfg.Watchdog, "learn of the partitions", func(ctx context.Context) error {
+			return published(ctx, p.client, acknowledged(sent, answers))
+		})
+	}
 	if failed := judge(records, answers, err); failed != nil {
 		if failed.Reason == ReasonBroker || err != nil {
 			p.throwAway() // records may still be on their way
@@ -232,6 +237,17 @@ func (t *Transactor) produce(ctx context.Context, p *turn, records []Record) ([]
 }
 
 var errUnanswered = errors.New("no answer")
+
+// acknowledged gives the records that were written.
+func acknowledged(sent []*kgo.Record, answers []error) []*kgo.Record {
+	written := make([]*kgo.Record, 0, len(sent))
+	for i, r := range sent {
+		if answers[i] == nil {
+			written = append(written, r)
+		}
+	}
+	return written
+}
 
 // judge says what to abort with, given how writing each record and flushing them
 // all went; nil when all went well. Where some partitions could be written and
