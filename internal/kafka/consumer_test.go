@@ -14,6 +14,25 @@ import (
 	"github.com/evento-oss/evento/internal/kafkatest"
 )
 
+// consume runs a consumer until stop.
+func consume(t *testing.T, k *kafkatest.Kafka, c ConsumerConfig, do func(Record, func())) (x *Consumer, stop func()) {
+	t.Helper()
+	c.Settings, c.Log = settings(t, strings.Join(k.Servers, ",")), quiet()
+	x, err := NewConsumer(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- x.Run(ctx, do) }()
+	return x, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A rebalance brings a partition that was not paused with the others: what is
 // unfinished stays bounded nevertheless.
 func TestConsumerStaysBoundedOverRebalances(t *testing.T) {
@@ -23,20 +42,8 @@ func TestConsumerStaysBoundedOverRebalances(t *testing.T) {
 	topic := k.Topic(t, "in", 2)
 	fill(t, k, topic, 2, 0, records)
 	begun := func(c ConsumerConfig, do func(Record, func())) (x *Consumer, stop func()) {
-		c.Settings, c.Topic, c.Log = settings(t, strings.Join(k.Servers, ",")), topic, quiet()
-		x, err := NewConsumer(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- x.Run(ctx, do) }()
-		return x, func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
+		c.Topic = topic
+		return consume(t, k, c, do)
 	}
 	holds := func(x *Consumer, n int) {
 		t.Helper()
@@ -99,24 +106,15 @@ func TestConsumerTrustsItsOwnPositionsAlone(t *testing.T) {
 	// read reads until it has so many records, or one more than that.
 	read := func(topicID string, want int) {
 		t.Helper()
-		x, err := NewConsumer(ConsumerConfig{Settings: settings(t, strings.Join(k.Servers, ",")), Group: group, Topic: topic, TopicID: topicID, Log: quiet()})
-		if err != nil {
-			t.Fatal(err)
-		}
 		var n atomic.Int64
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- x.Run(ctx, func(_ Record, finished func()) { n.Add(1); finished() }) }()
+		_, stop := consume(t, k, ConsumerConfig{Group: group, Topic: topic, TopicID: topicID}, func(_ Record, finished func()) { n.Add(1); finished() })
 		kafkatest.Wait(t, time.Minute, func() error {
 			if n.Load() < int64(want) {
 				return fmt.Errorf("%d records were read, want %d", n.Load(), want)
 			}
 			return nil
 		})
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 		if n.Load() != int64(want) {
 			t.Errorf("%d records were read, want %d", n.Load(), want)
 		}

@@ -87,20 +87,7 @@ func TestProofOfTheCircle(t *testing.T) {
 	w := newWorld(t, setup{gateways: 2, circle: true})
 	l := newCircle(w)
 	end := l.begin(t, max(200, *flagCommands/4))
-	killed, restarted := w.gateways[0], w.gateways[1]
-
-	l.reached(t, 0.25)
-	killed.now().kill()
-	l.reached(t, 0.4) // the other one goes on alone
-	killed.start(t)
-	killed.awaitReady(t)
-
-	l.reached(t, 0.6)
-	restarted.now().terminate(t)
-	l.reached(t, 0.75)
-	restarted.start(t)
-	restarted.awaitReady(t)
-
+	loseGateways(t, w, l)
 	end()
 	w.awaitAllOwned(t)
 	w.judgeCircle(t, l.history)

@@ -10,32 +10,9 @@ import (
 	"time"
 )
 
-// scriptedStack declares the two functions of checking accounts that can be told
-// to go wrong, with few and quick tries.
-const scriptedStack = `version: 1.0
-provider:
-  name: openfaas
-functions:
-  checking-handler:
-    lang: evento-handler
-    handler: .
-    image: checking-handler:latest
-    annotations:
-      evento.io/role: handler
-      evento.io/aggregate: CheckingAccount
-      evento.io/retry: "2"
-      evento.io/backoff-delay: PT0.1S
-      evento.io/max-backoff: PT1S
-      evento.io/timeout: PT3S
-  checking-aggregator:
-    lang: evento-aggregator
-    handler: .
-    image: checking-aggregator:latest
-    annotations:
-      evento.io/role: aggregator
-      evento.io/aggregate: CheckingAccount
-      evento.io/timeout: PT3S
-`
+// scriptedStack is poisonStack with functions that must answer soon.
+var scriptedStack = strings.ReplaceAll(poisonStack, "      evento.io/aggregate: CheckingAccount\n",
+	"      evento.io/aggregate: CheckingAccount\n      evento.io/timeout: PT3S\n")
 
 // functionFaults are what functions do that they must not: about single aggregates,
 // and as a whole.
@@ -124,8 +101,7 @@ func spoiltFault(name, does string, ways map[string]ending) fault {
 // moodFault has both functions be in a mood for a while. Commands wait, and spend
 // no attempt; the functions are not asked more often than so many times a second.
 func moodFault(name, does, mood string, lasts time.Duration, often int) fault {
-	stack := strings.ReplaceAll(scriptedStack, "      evento.io/timeout: PT3S\n", "")
-	f := fault{name: name, does: does, needs: scriptedNeeds(stack), lasts: lasts}
+	f := fault{name: name, does: does, needs: scriptedNeeds(poisonStack), lasts: lasts}
 	f.inject = func(tr *trial) {
 		for _, fn := range tr.world.functions {
 			if err := fn.mood(mood, lasts); err != nil {

@@ -168,9 +168,8 @@ func lateFaults() []fault {
 	return append(list, circle, dispatcher)
 }
 
-// killHolding holds what a rule takes of the first gateway, kills it then, waits
-// until the other one has its partitions, and lets go.
-func (tr *trial) killHolding(rule proxy.Rule) {
+// holding has a rule for the first gateway, and returns when it holds something.
+func (tr *trial) holding(rule proxy.Rule) *proxy.Fault {
 	f := tr.nets[0].suffer(rule)
 	wait(tr, func() error {
 		if f.Held() == 0 {
@@ -178,6 +177,13 @@ func (tr *trial) killHolding(rule proxy.Rule) {
 		}
 		return nil
 	})
+	return f
+}
+
+// killHolding holds what a rule takes of the first gateway, kills it then, waits
+// until the other one has its partitions, and lets go.
+func (tr *trial) killHolding(rule proxy.Rule) {
+	f := tr.holding(rule)
 	tr.gateway(0).now().kill()
 	wait(tr, func() error { return tr.world.allOwned(tr.world.gateways[1:]...) })
 	tr.letGo(f)
@@ -185,13 +191,7 @@ func (tr *trial) killHolding(rule proxy.Rule) {
 
 // oustHolding is killHolding for a gateway that lives: its heartbeats do not arrive.
 func (tr *trial) oustHolding(rule proxy.Rule) {
-	f := tr.nets[0].suffer(rule)
-	wait(tr, func() error {
-		if f.Held() == 0 {
-			return fmt.Errorf("nothing is held")
-		}
-		return nil
-	})
+	f := tr.holding(rule)
 	tr.nets[0].suffer(proxy.Rule{Do: proxy.Hold, Keys: []kmsg.Key{kmsg.Heartbeat}, Where: groupOf("-gateway")})
 	wait(tr, func() error { return tr.world.allOwned(tr.world.gateways[1:]...) })
 	f.End()

@@ -18,8 +18,17 @@ func proof(t *testing.T, layout kafka.Layout, n int) {
 	w := newWorld(t, setup{gateways: 2, layout: layout})
 	l := newLoad(w)
 	end := l.begin(t, n)
-	killed, restarted := w.gateways[0], w.gateways[1]
+	loseGateways(t, w, l)
+	l.reached(t, 1)
+	end()
+	w.awaitAllOwned(t)
+	w.judge(t, l.history)
+}
 
+// loseGateways kills one of two gateways and restarts the other one while a load
+// is under way.
+func loseGateways(t *testing.T, w *world, l *load) {
+	killed, restarted := w.gateways[0], w.gateways[1]
 	l.reached(t, 0.25)
 	killed.now().kill()
 	l.reached(t, 0.4) // the other one goes on alone
@@ -31,9 +40,4 @@ func proof(t *testing.T, layout kafka.Layout, n int) {
 	l.reached(t, 0.75)
 	restarted.start(t)
 	restarted.awaitReady(t)
-
-	l.reached(t, 1)
-	end()
-	w.awaitAllOwned(t)
-	w.judge(t, l.history)
 }

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -153,29 +154,37 @@ func (n *node) guess(records []record) []int64 {
 	return offsets
 }
 
+// share is what one partition has of some records.
+type share struct {
+	log     *partitionLog
+	indexes []int // of the records
+}
+
+// byLog parts records by their partitions, in the order in which these come first.
+func (n *node) byLog(records []record) (shares []share) {
+	for i, r := range records {
+		log := n.w.kafka.logs[r.topic][r.part]
+		at := slices.IndexFunc(shares, func(s share) bool { return s.log == log })
+		if at < 0 {
+			at = len(shares)
+			shares = append(shares, share{log: log})
+		}
+		shares[at].indexes = append(shares[at].indexes, i)
+	}
+	return shares
+}
+
 // produce writes the records, each partition's in one batch, all at the same time.
 func (n *node) produce(p *proc, tr *turn, records []record) ([]int64, *result) {
 	type batch struct {
-		log     *partitionLog
-		indexes []int
-		first   int64
-		err     error
-		done    bool
+		share
+		first int64
+		err   error
+		done  bool
 	}
 	var batches []*batch
-	for i, r := range records {
-		l := n.w.kafka.logs[r.topic][r.part]
-		var b *batch
-		for _, o := range batches {
-			if o.log == l {
-				b = o
-			}
-		}
-		if b == nil {
-			b = &batch{log: l}
-			batches = append(batches, b)
-		}
-		b.indexes = append(b.indexes, i)
+	for _, s := range n.byLog(records) {
+		batches = append(batches, &batch{share: s})
 	}
 	left, all := len(batches), &cond{}
 	for _, b := range batches {
@@ -370,29 +379,14 @@ func (n *node) resolve(p *proc, tr *turn, t txn, written []int64) result {
 
 // lookUp looks for each record at its offset as a committed reader.
 func (n *node) lookUp(p *proc, writer string, records []record, offsets []int64) (int, error) {
-	type span struct {
-		log         *partitionLog
-		first, last int64
-	}
-	var spans []*span
-	for i, r := range records {
-		l := n.w.kafka.logs[r.topic][r.part]
-		var s *span
-		for _, o := range spans {
-			if o.log == l {
-				s = o
-			}
-		}
-		if s == nil {
-			s = &span{l, offsets[i], offsets[i]}
-			spans = append(spans, s)
-		}
-		s.first, s.last = min(s.first, offsets[i]), max(s.last, offsets[i])
-	}
 	there := map[string]bool{}
-	for _, s := range spans {
+	for _, s := range n.byLog(records) {
+		first, last := offsets[s.indexes[0]], offsets[s.indexes[0]]
+		for _, i := range s.indexes {
+			first, last = min(first, offsets[i]), max(last, offsets[i])
+		}
 		high := int64(0)
-		for deadline := n.w.now + watchdog; high <= s.last; {
+		for deadline := n.w.now + watchdog; high <= last; {
 			var err error
 			if high, err = n.high(p, s.log); err != nil {
 				return 0, err
@@ -400,11 +394,11 @@ func (n *node) lookUp(p *proc, writer string, records []record, offsets []int64)
 			if n.w.now > deadline {
 				break
 			}
-			if high <= s.last {
+			if high <= last {
 				p.sleep(20 * time.Millisecond)
 			}
 		}
-		err := n.scan(p, s.log, s.first, min(s.last+1, high), watchdog, func(e *entry) {
+		err := n.scan(p, s.log, first, min(last+1, high), watchdog, func(e *entry) {
 			if e.writer == writer {
 				there[e.id] = true
 			}

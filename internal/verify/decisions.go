@@ -51,11 +51,8 @@ func (p *Partition) Decision(d Decision, sent bool) {
 	for i, command := range d.D.Commands {
 		key := d.CommandKey(i)
 		sum := c.relayedSum(m, command.Type, command.Target, command.Schema, command.Data)
-		entry := c.dispatch[key]
+		entry := c.relayed(key, sum)
 		switch {
-		case entry == nil:
-			entry = &relayed{sum: sum}
-			c.dispatch[key] = entry
 		case entry.decided != (runtime.Coordinates{}):
 			c.of(OneOutcome, d.Record, "the decision at %s has the same command", entry.decided)
 			continue
@@ -64,6 +61,16 @@ func (p *Partition) Decision(d Decision, sent bool) {
 		}
 		entry.decided, entry.cause, entry.owed = d.At, cause, sent || c.o.AtRest
 	}
+}
+
+// relayed is what is known of a dispatcher's command; a new one has this sum.
+func (c *Checker) relayed(key runtime.CommandKey, sum uint64) *relayed {
+	entry := c.dispatch[key]
+	if entry == nil {
+		entry = &relayed{sum: sum}
+		c.dispatch[key] = entry
+	}
+	return entry
 }
 
 // relayedSum stands for all that a decision and its command have in common.
@@ -90,11 +97,8 @@ func (p *Partition) caused(r Record) {
 	switch {
 	case dispatched:
 		sum := c.relayedSum(m, m.Type, m.Subject, m.Schema, m.Data)
-		entry := c.dispatch[key]
+		entry := c.relayed(key, sum)
 		switch {
-		case entry == nil:
-			entry = &relayed{sum: sum}
-			c.dispatch[key] = entry
 		case entry.sum != sum && entry.decided != (runtime.Coordinates{}):
 			c.of(Causes, r, "the command is not the one that was decided at %s", entry.decided)
 		case entry.sum != sum:

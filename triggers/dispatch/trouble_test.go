@@ -32,18 +32,23 @@ func (g *gateway) awaitParked(n int) []Parked {
 	return list
 }
 
-// A poisoned event uses its attempts up and is parked. Others go on, of the same
-// aggregate too; an operator may have it asked about again, also after a restart.
-func TestPoisonedEventIsParked(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, "")
-	g := w.start(trigger("latest")).started()
+// answerBad has the function fail about events whose name begins with "bad".
+func (w *world) answerBad() {
 	w.answer(func(event *runtime.Message) Answer {
 		if strings.HasPrefix(w.name(event.ID), "bad") {
 			return Answer{Trouble: &Trouble{Failed: true, Reason: "it panicked"}}
 		}
 		return w.transfer(event)
 	})
+}
+
+// A poisoned event uses its attempts up and is parked. Others go on, of the same
+// aggregate too; an operator may have it asked about again, also after a restart.
+func TestPoisonedEventIsParked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "")
+	g := w.start(trigger("latest")).started()
+	w.answerBad()
 	_, at := w.record("checking:1", "bad1")
 	w.record("checking:2", "bad2")
 	w.record("checking:1", "good1")
@@ -99,12 +104,7 @@ func TestParkedEventIsDropped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "")
 	g := w.start(trigger("latest")).started()
-	w.answer(func(event *runtime.Message) Answer {
-		if strings.HasPrefix(w.name(event.ID), "bad") {
-			return Answer{Trouble: &Trouble{Failed: true, Reason: "it panicked"}}
-		}
-		return w.transfer(event)
-	})
+	w.answerBad()
 	_, at := w.record("checking:1", "bad1")
 	_, other := w.record("checking:1", "bad2")
 	w.record("checking:2", "good1")

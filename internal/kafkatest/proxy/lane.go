@@ -13,6 +13,8 @@ type lane struct {
 	direction Direction
 	changed   chan struct{} // something to look at, for who passes on
 
+	lost bool // of who passes on: a frame was lost, and so is all behind it
+
 	mu    sync.Mutex // guards queue
 	queue []*frame
 }
@@ -56,8 +58,11 @@ func (n *lane) next(done <-chan struct{}) *frame {
 
 // admit waits until a frame may be passed on, and says what the rules have for it
 // besides: [Lose], [Reset], or 0 for nothing. It returns at once when done or
-// over is closed.
+// over is closed, and [Lose] for all that comes after what was lost.
 func (n *lane) admit(p *Proxy, fr *frame, done, over <-chan struct{}) Action {
+	if n.lost {
+		return Lose
+	}
 	for {
 		p.judge(fr, n.direction)
 		if holds := slices.IndexFunc(fr.rules, (*Fault).holding); holds >= 0 {
@@ -92,6 +97,7 @@ func (n *lane) admit(p *Proxy, fr *frame, done, over <-chan struct{}) Action {
 	}
 	for _, f := range fr.rules {
 		if f.rule.Do == Lose || f.rule.Do == Reset {
+			n.lost = f.rule.Do == Lose
 			return f.rule.Do
 		}
 	}

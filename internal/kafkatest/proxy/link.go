@@ -62,26 +62,21 @@ func (l *link) readRequests() {
 }
 
 func (l *link) writeRequests() {
-	lost := false
 	for {
 		fr := l.toBroker.next(l.done)
 		if fr == nil {
 			return
 		}
-		if !lost {
-			switch l.toBroker.admit(l.p, fr, l.done, nil) {
-			case Lose:
-				lost = true
-			case Reset:
-				l.reset()
-				return
-			}
+		action := l.toBroker.admit(l.p, fr, l.done, nil)
+		if action == Reset {
+			l.reset()
+			return
 		}
 		if fr.request == nil {
 			l.finish()
 			return
 		}
-		if lost {
+		if action == Lose {
 			continue
 		}
 		if err := l.send(fr); err != nil {
@@ -183,26 +178,21 @@ func (l *link) readAnswers(up net.Conn) {
 }
 
 func (l *link) writeAnswers() {
-	lost := false
 	for {
 		fr := l.toClient.next(l.done)
 		if fr == nil {
 			return
 		}
-		if !lost {
-			switch l.toClient.admit(l.p, fr, l.done, l.gone) {
-			case Lose:
-				lost = true
-			case Reset:
-				l.reset()
-				return
-			}
+		action := l.toClient.admit(l.p, fr, l.done, l.gone)
+		if action == Reset {
+			l.reset()
+			return
 		}
 		if fr.request == nil {
 			l.client.Close() // and so the rest ends
 			return
 		}
-		if !lost && !isClosed(l.gone) {
+		if action != Lose && !isClosed(l.gone) {
 			l.toClient.write(l.client, fr, l.done) // who reads from the client hears of its failure
 		}
 	}
