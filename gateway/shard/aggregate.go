@@ -254,8 +254,12 @@ func (s *Shard) delay(agg *aggregate, now time.Time, wait time.Duration) {
 }
 
 // rest puts an aggregate without work into the cache, and the one that has
-// been there longest out of it.
+// been there longest out of it. One that has left memory already stays away: another
+// may be there under its id, with work.
 func (s *Shard) rest(agg *aggregate) {
+	if s.aggregates[agg.id] != agg {
+		return
+	}
 	if agg.queue.len() > 0 || len(agg.tail) > 0 || agg.loading != 0 || agg.call != 0 || len(agg.readers) > 0 || agg.broken != "" {
 		return
 	}
