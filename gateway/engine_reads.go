@@ -90,11 +90,18 @@ func (e *Engine) Crowded() []runtime.AggregateID {
 	return list
 }
 
-// snapshot returns the committed snapshot of an aggregate, at minVersion or later.
+// snapshot returns the committed snapshot of an aggregate, at minVersion or later. Who
+// says no version gets the newest one, so the group must confirm first that nobody else
+// could have made a newer one.
 func (e *Engine) snapshot(ctx context.Context, id runtime.AggregateID, minVersion uint64) (shard.Snapshot, error) {
 	p, topic, err := e.owned(ctx, id)
 	if err != nil {
 		return shard.Snapshot{}, err
+	}
+	if minVersion == 0 {
+		if err := e.stillOwner(ctx, p); err != nil {
+			return shard.Snapshot{}, err
+		}
 	}
 	token := e.tokens.Add(1)
 	reply := make(chan shard.Reply, 1)
@@ -135,6 +142,19 @@ func (e *Engine) snapshot(ctx context.Context, id runtime.AggregateID, minVersio
 		return s, err
 	}
 	return s, fmt.Errorf("%w: it is at version %d", ErrBehind, s.State.Version)
+}
+
+// stillOwner has the group confirm that this gateway owns a partition.
+func (e *Engine) stillOwner(ctx context.Context, p *partition) error {
+	err := e.group.Confirm(ctx, p.held)
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return err
+	case errors.Is(err, kafka.ErrStaleTerm), errors.Is(err, kafka.ErrNoMember):
+		return fmt.Errorf("%w: %w", ErrNoOwner, err)
+	default:
+		return fmt.Errorf("%w: %w", ErrKafkaAway, err)
+	}
 }
 
 // owned returns the partition of an aggregate once it is taken over, and the

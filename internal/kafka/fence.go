@@ -151,6 +151,13 @@ func (f *fence) refusal(held []Held) error {
 	return nil
 }
 
+// standing says whether a partition is held at this term, as a member.
+func (f *fence) standing(h Held) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refusal([]Held{h})
+}
+
 // check says whether what was let in may go on to commit its offsets.
 func (f *fence) check(p pass) error {
 	f.mu.Lock()

@@ -130,8 +130,9 @@ func (c *GroupConfig) check() error {
 // each assignment, so that nothing fetched in one assignment can come out in
 // the next.
 type Group struct {
-	cfg   GroupConfig
-	fence *fence
+	cfg      GroupConfig
+	fence    *fence
+	confirms confirms
 
 	mu      sync.Mutex
 	member  *kgo.Client   // nil before Join
