@@ -47,6 +47,7 @@ const (
 	bugStraysAreOwn          bug = "CRC32 partitioner: a command is done where it stands"
 	bugAggregatorAfterCommit bug = "the aggregator is asked after the commit"
 	bugParkedTwice           bug = "parked twice"
+	bugReadNotConfirmed      bug = "who was an owner answers reads as before: the group is not asked"
 	bugDispatchedEarly       bug = "a dispatcher's commands are sent before its decision is recorded"
 )
 
@@ -57,7 +58,7 @@ var plantedBugs = []bug{
 	bugUncommittedRead, bugAsidesNotRead, bugMetadataIgnored, bugMetadataTooLong, bugDedupDropped, bugDedupWithoutSource,
 	bugAnswerBeforeCommit, bugFunctionCache, bugLateAnswersCount, bugHeadsWithoutFence, bugCheckpointAhead, bugRedisWithoutHead,
 	bugOlderNotBroughtUp, bugStraysAreOwn, bugAggregatorAfterCommit, bugParkedTwice,
-	bugDispatchedEarly,
+	bugReadNotConfirmed, bugDispatchedEarly,
 }
 
 func (w *world) has(b bug) bool { return w.bug == b }

@@ -9,6 +9,7 @@ import (
 	"github.com/evento-oss/evento/gateway/shard"
 	"github.com/evento-oss/evento/internal/avro"
 	"github.com/evento-oss/evento/internal/position"
+	"github.com/evento-oss/evento/internal/verify"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -27,6 +28,7 @@ type check struct {
 	nothing        map[place]bool                      // events that a dispatcher made nothing of, once at least
 	later          []map[int64][]func()                // by partition: what can be said when the record at an offset is visible
 	worst          int                                 // the longest metadata that was committed
+	reads          []verify.Read                       // of the newest state
 }
 
 // chain is all committed records of one aggregate.

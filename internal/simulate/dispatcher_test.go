@@ -379,6 +379,6 @@ func (tp *trackPart) relay(p *proc) {
 			}
 		}
 		next = c.next
-		_, _ = call(p, w, w.kafka.away, 2*time.Second, func(reply func(bool)) { w.kafka.relayed[tp.held.part] = next; reply(true) })
+		_, _ = call(p, w, w.kafka.away, 2*time.Second, func(reply func(bool)) { reply(w.kafka.relay(tp.held.part, tp.owner, next)) })
 	}
 }

@@ -46,6 +46,7 @@ type cluster struct {
 	group       *group // of the gateways
 	dispatchers *group
 	relayed     []int64 // the relay's positions
+	relayedBy   []int   // their last owners; the group refuses those of older ones
 }
 
 // txnState is what the coordinator knows of a transactional id.
@@ -66,7 +67,7 @@ func newKafka(w *world, partitions int32, tv2 bool) *cluster {
 		}
 	}
 	k.group, k.dispatchers = newGroup(k, partitions, topicID), newGroup(k, partitions, eventsID)
-	k.relayed = make([]int64, partitions)
+	k.relayed, k.relayedBy = make([]int64, partitions), make([]int, partitions)
 	return k
 }
 
@@ -334,4 +335,14 @@ func (k *cluster) markerDelay() time.Duration {
 		return k.w.between(0, 3*time.Second)
 	}
 	return k.w.between(300*time.Microsecond, 4*time.Millisecond)
+}
+
+// relay moves the relay's position for one of its owners, unless a later one has
+// moved it.
+func (k *cluster) relay(part int32, owner int, next int64) bool {
+	if owner < k.relayedBy[part] {
+		return false
+	}
+	k.relayed[part], k.relayedBy[part] = next, owner
+	return true
 }

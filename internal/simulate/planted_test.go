@@ -5,7 +5,7 @@ import (
 )
 
 // bugSeeds is how many worlds a planted bug has before it must have been caught.
-const bugSeeds = 400
+const bugSeeds = 2000
 
 func TestPlantedBugsAreCaught(t *testing.T) {
 	t.Parallel()

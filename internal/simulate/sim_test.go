@@ -78,7 +78,7 @@ func TestSimulationMeetsWhatItIsFor(t *testing.T) {
 		"aborted: stale", "aborted: fenced", "aborted: record", "aborted: broker", "load: a snapshot", "load: a snapshot and events", "load: events",
 		"answer: done", "answer: refused", "answer: rejected", "answer: parked", "answer: conflict", "answer: a repeat", "a function lies", "reading pauses",
 		"broker: the end of an older transaction comes late", "broker: a zombie's positions are refused",
-		"dispatcher: takeover", "dispatcher: decided", "dispatcher: parked",
+		"a read of the newest", "a read that the group does not confirm", "dispatcher: takeover", "dispatcher: decided", "dispatcher: parked",
 	} {
 		if saw[what] == 0 {
 			t.Errorf("never: %s", what)

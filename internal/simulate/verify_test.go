@@ -7,6 +7,7 @@ import (
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/internal/position"
 	"github.com/evento-oss/evento/internal/verify"
+	"github.com/evento-oss/evento/internal/verify/linear"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -14,7 +15,8 @@ import (
 // that has come to rest. The decisions of dispatchers are looked at by check itself.
 func (c *check) library() {
 	w := c.w
-	v := verify.New(verify.Options{Partitions: int32(w.partitions), Place: kafka.Partition, AtRest: true, Undecided: true})
+	order := linear.NewLog()
+	v := verify.New(verify.Options{Partitions: int32(w.partitions), Place: kafka.Partition, AtRest: true, Undecided: true, Checks: []verify.Check{order}})
 	seen := func(e *entry) verify.Record {
 		m := *e.msg
 		m.Writer = e.writer
@@ -74,4 +76,5 @@ func (c *check) library() {
 	for _, found := range v.Finish().Violations {
 		c.fail("verify: %v", found)
 	}
+	c.linear(order)
 }

@@ -287,7 +287,7 @@ func (w *world) play() (err error) {
 	for range w.commands {
 		w.after(w.between(0, w.length), nil, w.send)
 	}
-	for range w.rng.IntN(40) {
+	for range w.rng.IntN(120) {
 		w.after(w.between(0, w.length+10*time.Second), nil, w.read)
 	}
 	w.spawn(nil, w.disaster)
@@ -372,8 +372,20 @@ func (w *world) unfinished() string {
 			text += fmt.Sprintf("; partition %d: %+v, %d ready, other %v, open %v, next %d of %d", pt.held.part, pt.shard.Backlog(), r, other, pt.open, pt.shard.Next(), w.kafka.logs[commands][pt.held.part].end())
 		}
 	}
-	if !w.check.dispatchersQuiet() {
-		text += "; dispatchers"
+	for _, n := range w.dispatchers {
+		if n == nil || n.dead {
+			continue
+		}
+		for _, tp := range n.tracks {
+			switch {
+			case tp == nil:
+			case tp.track == nil:
+				text += fmt.Sprintf("; dispatcher of partition %d: not taken over", tp.held.part)
+			default:
+				text += fmt.Sprintf("; dispatcher of partition %d: backlog %d, pending %v, open %v, next %d of %d, relayed %d of %d, live %v", tp.held.part,
+					tp.track.Backlog(), tp.track.Pending(), tp.open, tp.track.Next(), tp.log(events).end(), w.kafka.relayed[tp.held.part], tp.log(dispatched).end(), tp.track.Live())
+			}
+		}
 	}
 	for _, t := range []topic{events, parked, heads, dispatched} {
 		for _, l := range w.kafka.logs[t] {
