@@ -81,7 +81,7 @@ func networkFaults() []fault {
 		name: "cut-gateway-5s", does: "a gateway is cut off from Kafka for 5 s",
 		lasts: 5 * time.Second, inject: on(away(proxy.BothWays)),
 	}, {
-		name: "cut-gateway-15s", does: "a gateway is cut off from Kafka for 15 s, and wakes up when others own its partitions",
+		name: "cut-gateway-15s", does: "a gateway is cut off from Kafka for 15 s, and wakes up when others own its partitions", ci: true,
 		lasts: 15 * time.Second, inject: on(away(proxy.BothWays)),
 	}, {
 		name: "cut-gateway-30s", does: "a gateway is cut off from Kafka for 30 s, and wakes up when others own its partitions",

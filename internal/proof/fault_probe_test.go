@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/internal/kafka"
+	"github.com/evento-oss/evento/internal/verify"
 )
 
 // probe is a sender of commands to one partition alone, one after the other: it
@@ -19,8 +20,9 @@ type probe struct {
 	partition int32
 	account   string
 
-	mu   sync.Mutex  // guards told
-	told []time.Time // when outcomes came
+	mu    sync.Mutex    // guards what follows
+	told  []time.Time   // when outcomes came
+	reads []verify.Read // of the account, at all gateways in turn
 }
 
 const (
@@ -52,6 +54,7 @@ func (tr *trial) startProbes() (stop func()) {
 			open := &command{ID: "open", Source: "/proof/probe", Entity: p.account, Type: "OpenCheckingAccount",
 				Payload: map[string]any{"client": "client:none", "currency": "USD"}}
 			p.send(ctx, tr, open, 0, &all)
+			all.Go(func() { p.read(tr, &stopped) })
 			for n := 1; !stopped.Load() && ctx.Err() == nil; n++ {
 				c := &command{ID: fmt.Sprint("probe-", n), Source: "/proof/probe", Entity: p.account, Type: "ReceiveDeposit",
 					Payload: map[string]any{"transaction_id": fmt.Sprint(n), "source": "proof", "amount": money(1)}}
@@ -115,6 +118,20 @@ func (p *probe) send(ctx context.Context, tr *trial, c *command, n int, all *syn
 }
 
 // answeredSince says whether an outcome has come since then.
+// read reads the account at each gateway in turn. Reads that are not answered prove
+// nothing.
+func (p *probe) read(tr *trial, stopped *atomic.Bool) {
+	for n := 0; !stopped.Load(); n++ {
+		gateways := tr.world.gateways
+		if r, ok := gateways[n%len(gateways)].readOnce(p.account); ok {
+			p.mu.Lock()
+			p.reads = append(p.reads, r)
+			p.mu.Unlock()
+		}
+		pause(probePace)
+	}
+}
+
 func (p *probe) answeredSince(at time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/evento-oss/evento/internal/verify"
 )
 
 // trial is one time that a fault is tried, in an installation of its own. It fails
@@ -124,6 +126,7 @@ func (tr *trial) run() {
 	e := tr.world.judge(tr, tr.load.history)
 	tr.awaitRest()
 	tr.checkAnswers()
+	tr.checkReads(e)
 	if f.needs.check != nil {
 		f.needs.check(tr, e)
 	}
@@ -222,6 +225,20 @@ func (tr *trial) checkAnswers() {
 			tr.Errorf("%d answers were %q, which nobody should see of this fault", n, class)
 		}
 	}
+}
+
+// checkReads holds what was read of the probes' accounts against what their senders
+// were told: a read shows all that was answered before it was asked for.
+func (tr *trial) checkReads(e evidence) {
+	var reads []verify.Read
+	for _, p := range tr.probes {
+		reads = append(reads, p.reads...)
+	}
+	result := e.linear(tr, reads)
+	if len(result.Undecided) > 0 {
+		tr.Errorf("whether what was read is in order is not decided for %q", result.Undecided)
+	}
+	tr.Logf("%d operations are in order, %d of them reads", result.Operations, len(reads))
 }
 
 // Classes of answers without success, but for those of 503 and the like, which are

@@ -111,6 +111,17 @@ func TestLinearizable(t *testing.T) {
 	w.awaitAllOwned(t)
 	e := w.evidence(t, h)
 	report(t, check(e))
+	result := e.linear(t, reads)
+	if len(result.Undecided) > 0 || len(reads) < each {
+		t.Errorf("%d reads; not decided: %q", len(reads), result.Undecided)
+	}
+	t.Logf("%d operations of %d aggregates are in order, %d of them reads; %s", result.Operations, accounts, len(reads), h.counts())
+}
+
+// linear fails the test where what the clients were told, and these reads, have no
+// order.
+func (e evidence) linear(t testing.TB, reads []verify.Read) linear.Result {
+	t.Helper()
 	log := linear.NewLog()
 	for _, r := range e.Commands {
 		log.Command(r)
@@ -122,8 +133,5 @@ func TestLinearizable(t *testing.T) {
 	for _, v := range result.Violations {
 		t.Error(v)
 	}
-	if len(result.Undecided) > 0 || len(reads) < each {
-		t.Errorf("%d reads; not decided: %q", len(reads), result.Undecided)
-	}
-	t.Logf("%d operations of %d aggregates are in order, %d of them reads; %s", result.Operations, accounts, len(reads), h.counts())
+	return result
 }
