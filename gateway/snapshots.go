@@ -165,8 +165,8 @@ func (s *Snapshots) key(kind string, a runtime.AggregateID) string {
 	return "evento:" + s.set.Cluster + ":" + s.set.TopicID(a) + ":" + s.set.Epoch + ":" + kind + ":{" + string(a) + "}"
 }
 
-// Save writes snapshots and those of their runs that Redis does not have, in
-// one round trip for some hundreds of them. An error says that Redis did not
+// Save writes snapshots and those of their runs that Redis does not have, or not
+// any more, in one round trip for some hundreds of them. An error says that Redis did not
 // answer; nothing is known about the rest then, and nothing need be: who reads
 // holds a snapshot against the log. Values that Redis refuses are counted only.
 func (s *Snapshots) Save(ctx context.Context, snapshots []shard.Snapshot) error {
@@ -180,10 +180,17 @@ func (s *Snapshots) Save(ctx context.Context, snapshots []shard.Snapshot) error 
 	return nil
 }
 
+// write is what is asked of Redis for one snapshot.
+type write struct {
+	sets  []*redis.StatusCmd
+	kept  int           // runs that it should have
+	there *redis.IntCmd // how many of those it has; nil for none to ask for
+}
+
 // saveSome writes the first n of snapshots.
 func (s *Snapshots) saveSome(ctx context.Context, snapshots []shard.Snapshot) (n int, err error) {
 	pipe := s.client.Pipeline()
-	var writes [][]*redis.StatusCmd // of each snapshot
+	var writes []write // of each snapshot
 	bytes := 0
 	set := func(key string, value []byte) *redis.StatusCmd {
 		bytes += len(value)
@@ -193,14 +200,22 @@ func (s *Snapshots) saveSome(ctx context.Context, snapshots []shard.Snapshot) (n
 		snapshot := &snapshots[n]
 		n++
 		before, names := s.knownRuns(snapshot.Aggregate), runNames(snapshot)
-		var of []*redis.StatusCmd
+		var w write
+		var kept []string
 		for i, name := range names {
-			if !slices.Contains(before, name) {
-				of = append(of, set(s.runKey(snapshot.Aggregate, name), encodeSeenRun(snapshot.Seen.Runs[i])))
+			key := s.runKey(snapshot.Aggregate, name)
+			if slices.Contains(before, name) {
+				kept = append(kept, key)
+			} else {
+				w.sets = append(w.sets, set(key, encodeSeenRun(snapshot.Seen.Runs[i])))
 			}
 		}
+		if w.kept = len(kept); w.kept > 0 {
+			w.there = pipe.Exists(ctx, kept...)
+		}
 		key := s.snapshotKey(snapshot.Aggregate)
-		writes = append(writes, append(of, set(key, encodeSnapshot(key, snapshot))))
+		w.sets = append(w.sets, set(key, encodeSnapshot(key, snapshot)))
+		writes = append(writes, w)
 		// Behind the snapshot that does without them: who reads between the two finds all that it names.
 		for _, name := range before {
 			if !slices.Contains(names, name) {
@@ -218,11 +233,18 @@ func (s *Snapshots) saveSome(ctx context.Context, snapshots []shard.Snapshot) (n
 	}
 	var refusal error
 	crash.At(crash.SnapshotSaved)
-	for i, of := range writes {
-		if at := slices.IndexFunc(of, func(cmd *redis.StatusCmd) bool { return cmd.Err() != nil }); at >= 0 {
-			refusal = of[at].Err()
+	var again []shard.Snapshot
+	for i, w := range writes {
+		if at := slices.IndexFunc(w.sets, func(cmd *redis.StatusCmd) bool { return cmd.Err() != nil }); at >= 0 {
+			refusal = w.sets[at].Err()
 			s.refused.Add(1)
 			s.forget(snapshots[i].Aggregate)
+			continue
+		}
+		if w.there != nil && w.there.Err() == nil && w.there.Val() < int64(w.kept) {
+			// Flushed or evicted behind our back: nobody could use the snapshot.
+			s.forget(snapshots[i].Aggregate)
+			again = append(again, snapshots[i])
 			continue
 		}
 		s.saved.Add(1)
@@ -234,7 +256,7 @@ func (s *Snapshots) saveSome(ctx context.Context, snapshots []shard.Snapshot) (n
 	case refusal == nil && was:
 		s.set.Logger.Info("redis takes snapshots again")
 	}
-	return n, nil
+	return n, s.Save(ctx, again)
 }
 
 func runNames(snapshot *shard.Snapshot) []string {

@@ -172,6 +172,37 @@ func TestSnapshotRunsAreWrittenOnceAndRemovedWhenMerged(t *testing.T) {
 	})
 }
 
+// What was flushed, or evicted, behind the store's back is written again with the next
+// snapshot that needs it: none names a run that is not there.
+func TestSnapshotRunsThatAreGoneAreWrittenAgain(t *testing.T) {
+	t.Parallel()
+	onRedis(t, func(t *testing.T, b *snapshotBundle) {
+		ctx := t.Context()
+		other, hot := sampleSnapshot("credit:1", 70), sampleSnapshot("credit:2", 64*3)
+		if err := b.Save(ctx, []shard.Snapshot{other, hot}); err != nil {
+			t.Fatal(err)
+		}
+		runs := b.keys(t, "r")
+		if len(runs) < 2 {
+			t.Fatalf("runs %q", runs)
+		}
+		b.raw.Del(ctx, runs...)
+		other, hot = sampleSnapshot("credit:1", 71), sampleSnapshot("credit:2", 64*3+1)
+		if err := b.Save(ctx, []shard.Snapshot{other, hot}); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []shard.Snapshot{other, hot} {
+			got, err := b.Load(ctx, want.Aggregate)
+			if err != nil || got.Head != want.Head {
+				t.Errorf("%s: %+v, %v", want.Aggregate, got.Head, err)
+			}
+		}
+		if got := b.keys(t, "r"); len(got) != len(runs) {
+			t.Errorf("runs %q, want as before %q", got, runs)
+		}
+	})
+}
+
 func TestSnapshotThatCannotBeUsedIsAMiss(t *testing.T) {
 	t.Parallel()
 	const a = runtime.AggregateID("credit:1")
