@@ -84,6 +84,7 @@ type Engine struct {
 	process  string // random; begins the identities of this process's records
 	owners   *ownerTable
 	proven   provenHeads
+	refolds  refolds
 	full     atomic.Bool  // too much is set aside
 	joined   atomic.Bool  // all partitions have had an owner
 	lastSeen atomic.Int64 // when Kafka last answered, Unix nanoseconds
@@ -124,7 +125,7 @@ func NewEngine(c EngineConfig) (*Engine, error) {
 	def(&c.MaxBacklogBytes, 64<<20)
 	def(&c.MaxAside, 200_000)
 	def(&c.MaxAsideBytes, 512<<20)
-	e := &Engine{cfg: c, parts: map[int32]*partition{}, wake: make(chan struct{}, 1)}
+	e := &Engine{cfg: c, parts: map[int32]*partition{}, wake: make(chan struct{}, 1), refolds: refolds{every: refoldEvery}}
 	g := c.Group
 	g.OnAssigned, g.OnRevoked, g.OnLost = e.assigned, e.revoked, e.lost
 	group, err := kafka.NewGroup(g)

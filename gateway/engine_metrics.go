@@ -17,6 +17,7 @@ type EngineMetrics struct {
 	corrupt      prometheus.Counter
 	outcomes     *prometheus.CounterVec // status
 	loads        *prometheus.CounterVec // from
+	refolds      *prometheus.CounterVec // state
 	compute      *prometheus.HistogramVec
 	transactions *prometheus.CounterVec // outcome, reason
 	commit       prometheus.Histogram
@@ -38,6 +39,7 @@ func NewEngineMetrics(reg prometheus.Registerer) *EngineMetrics {
 		corrupt:      prometheus.NewCounter(prometheus.CounterOpts{Name: "evento_corrupt_aggregates_total", Help: "Aggregates that were stopped because their log contradicts itself. Alarm on any."}),
 		outcomes:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evento_outcomes_total", Help: "Commands answered, by status."}, []string{"status"}),
 		loads:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evento_loads_total", Help: "Aggregates loaded, by what from (snapshot, snapshot and events, events)."}, []string{"from"}),
+		refolds:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evento_refolds_total", Help: "States that were folded once more from their events, by what came of it (same, another). Alarm on another: the aggregator is not deterministic."}, []string{"state"}),
 		compute:      prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evento_compute_seconds", Help: "Seconds of handler and aggregator together, waiting for a place in a request included, by result.", Buckets: httpBuckets}, []string{"result"}),
 		transactions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evento_transactions_total", Help: "Transactions, by outcome and reason."}, []string{"outcome", "reason"}),
 		commit:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "evento_transaction_seconds", Help: "Seconds of a transaction from its turn to its known outcome.", Buckets: httpBuckets}),
@@ -54,7 +56,7 @@ func NewEngineMetrics(reg prometheus.Registerer) *EngineMetrics {
 	m.asideBytes = gauge("evento_aside_bytes", "Bytes of memory that commands set aside take, about.")
 	m.asideFull = gauge("evento_aside_full", "1 while so many commands are set aside that whoever has some is refused more with 429. Alarm on 1.")
 	m.paused = gauge("evento_paused_partitions", "Partitions that are not read on, because of a full memory or a schema that is not known here.")
-	reg.MustRegister(m.partitions, m.takeovers, m.unreadable, m.corrupt, m.outcomes, m.loads, m.compute, m.transactions, m.commit, m.batch, m.records)
+	reg.MustRegister(m.partitions, m.takeovers, m.unreadable, m.corrupt, m.outcomes, m.loads, m.refolds, m.compute, m.transactions, m.commit, m.batch, m.records)
 	return m
 }
 

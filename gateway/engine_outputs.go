@@ -43,6 +43,7 @@ func (e *Engine) carryOut(p *partition, outputs []shard.Output) {
 			if e.cfg.Saves != nil {
 				e.cfg.Saves.Put(o.Snapshot)
 			}
+			e.refold(p, o.Snapshot)
 		case shard.Reply:
 			p.mu.Lock()
 			reply := p.readers[o.Token]
