@@ -151,6 +151,13 @@ func (f *fence) refusal(held []Held) error {
 	return nil
 }
 
+// saved is who we were at the last assignment; "" when we are nobody.
+func (f *fence) saved() (member string, generation int32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.member, f.generation
+}
+
 // standing says whether a partition is held at this term, as a member.
 func (f *fence) standing(h Held) error {
 	f.mu.Lock()

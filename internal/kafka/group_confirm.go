@@ -91,7 +91,8 @@ func (c *confirms) run(ask func() error) {
 // members still hold what they had: generations change when all have come or their
 // time is over.
 func (g *Group) askMembership() error {
-	member, id, generation := g.membership()
+	member := g.client()
+	id, generation := g.fence.saved()
 	if member == nil || id == "" {
 		return ErrNoMember
 	}
@@ -111,14 +112,4 @@ func (g *Group) askMembership() error {
 	default:
 		return fmt.Errorf("confirm the membership of consumer group %q: %w", g.cfg.Group, err)
 	}
-}
-
-// membership is the member's client, with who it was at the last assignment.
-func (g *Group) membership() (*kgo.Client, string, int32) {
-	g.mu.Lock()
-	client := g.member
-	g.mu.Unlock()
-	g.fence.mu.Lock()
-	defer g.fence.mu.Unlock()
-	return client, g.fence.member, g.fence.generation
 }

@@ -15,36 +15,27 @@ import (
 func TestOwnershipIsConfirmedByTheGroup(t *testing.T) {
 	t.Parallel()
 	k := kafkatest.Start(t)
-	in, out, group := k.Topic(t, "in", 1), k.Topic(t, "out", 1), k.Group("echo")
-	wire := kafkatest.NewWire()
-	a := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:1", member: append(k.Opts(), wire.Opt()), writer: k.Opts(), session: silence})
-	defer a.close()
-	if err := a.group.Confirm(t.Context(), Held{Partition: 0, Term: 1}); !errors.Is(err, ErrStaleTerm) {
+	out := k.Topic(t, "out", 1)
+	idle := newEcho(t, echoConfig{in: k.Topic(t, "idle", 1), out: out, group: k.Group("idle"), address: "127.0.0.1:3", member: k.Opts(), writer: k.Opts()})
+	defer idle.close()
+	if err := idle.group.Confirm(t.Context(), Held{Partition: 0, Term: 1}); !errors.Is(err, ErrStaleTerm) {
 		t.Errorf("before it has joined: %v", err)
 	}
-	h := a.join(1)[0]
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() {
-			if err := a.group.Confirm(t.Context(), h); err != nil {
-				t.Errorf("the owner's: %v", err)
-			}
-		})
-	}
-	all.Wait()
-	if err := a.group.Confirm(t.Context(), Held{Partition: 0, Term: h.Term + 1}); !errors.Is(err, ErrStaleTerm) {
-		t.Errorf("of another term: %v", err)
-	}
-
-	wire.Freeze()
-	thaw := sync.OnceFunc(wire.Thaw)
-	defer thaw()
-	b := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:2", member: k.Opts(), writer: k.Opts()})
-	defer b.close()
-	hb := b.join(1)[0]
-	if !a.group.Holds(h) {
-		t.Fatal("the test is void: the lost member knows already")
-	}
+	l := loseMember(t, k, out, func(a *echo, h Held) {
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				if err := a.group.Confirm(t.Context(), h); err != nil {
+					t.Errorf("the owner's: %v", err)
+				}
+			})
+		}
+		all.Wait()
+		if err := a.group.Confirm(t.Context(), Held{Partition: 0, Term: h.Term + 1}); !errors.Is(err, ErrStaleTerm) {
+			t.Errorf("of another term: %v", err)
+		}
+	})
+	a, h, b, hb := l.lost, l.had, l.owner, l.has
 	if err := b.group.Confirm(t.Context(), hb); err != nil {
 		t.Errorf("the new owner's: %v", err)
 	}
@@ -55,7 +46,7 @@ func TestOwnershipIsConfirmedByTheGroup(t *testing.T) {
 	}
 	answer := make(chan error)
 	go func() { answer <- a.group.Confirm(t.Context(), h) }()
-	thaw()
+	l.thaw()
 	if err := <-answer; err == nil {
 		t.Error("the lost one's was confirmed")
 	}

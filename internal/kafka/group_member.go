@@ -87,13 +87,18 @@ func (g *Group) drain(member *kgo.Client) {
 
 // reported is the membership as the client has it now.
 func (g *Group) reported() (string, int32) {
-	g.mu.Lock()
-	member := g.member
-	g.mu.Unlock()
+	member := g.client()
 	if member == nil {
 		return "", -1
 	}
 	return member.GroupMetadata()
+}
+
+// client is the member; nil before Join.
+func (g *Group) client() *kgo.Client {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.member
 }
 
 func (g *Group) assigned(_ context.Context, _ *kgo.Client, topics map[string][]int32) {

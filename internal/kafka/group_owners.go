@@ -13,9 +13,7 @@ import (
 // may be out of date when it arrives: ask the owner, not this, what is true.
 // It may be called before Join has led to an assignment, not before Join.
 func (g *Group) Owners(ctx context.Context) (map[int32]string, error) {
-	g.mu.Lock()
-	member := g.member
-	g.mu.Unlock()
+	member := g.client()
 	if member == nil {
 		return nil, fmt.Errorf("owners in consumer group %q: %w", g.cfg.Group, ErrNoMember)
 	}

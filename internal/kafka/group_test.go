@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,30 +87,47 @@ func TestProcessHeldStillKeepsEachOnce(t *testing.T) {
 	wantEachOnce(t, k, out, partitions, n+partitions)
 }
 
-// A member whose heartbeats do not arrive is thrown out by the group without
-// knowing it: at home everything still looks like its own. The group refuses
-// what it commits.
+// lostMember is a member of a group of one partition whose heartbeats do not arrive:
+// the group has thrown it out without its knowing, at home everything still looks like
+// its own, and another one owns the partition.
+type lostMember struct {
+	lost, owner *echo
+	had, has    Held
+	thaw        func() // what the lost one sends arrives again
+}
+
+// loseMember makes one; before is called while it still is a member.
+func loseMember(t *testing.T, k *kafkatest.Kafka, out string, before func(*echo, Held)) lostMember {
+	t.Helper()
+	in, group := k.Topic(t, "in", 1), k.Group("echo")
+	wire := kafkatest.NewWire()
+	a := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:1", member: append(k.Opts(), wire.Opt()), writer: k.Opts(), session: silence})
+	t.Cleanup(a.close)
+	l := lostMember{lost: a, had: a.join(1)[0], thaw: sync.OnceFunc(wire.Thaw)}
+	before(a, l.had)
+	wire.Freeze()
+	t.Cleanup(l.thaw)
+
+	l.owner = newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:2", member: k.Opts(), writer: k.Opts()})
+	t.Cleanup(l.owner.close)
+	l.has = l.owner.join(1)[0]
+	if !a.group.Holds(l.had) {
+		t.Fatal("the test is void: the lost member knows already")
+	}
+	return l
+}
+
+// The group refuses what a member commits that it has thrown out.
 func TestLateCommitOfALostMemberIsRefused(t *testing.T) {
 	t.Parallel()
 	k := kafkatest.Start(t)
-	in, out, group := k.Topic(t, "in", 1), k.Topic(t, "out", 1), k.Group("echo")
-	wire := kafkatest.NewWire()
-	a := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:1", member: append(k.Opts(), wire.Opt()), writer: k.Opts(), session: silence})
-	defer a.close()
-	h := a.join(1)[0]
-	first := a.txns.Commit(t.Context(), oneRecord(out, h, 1, "mine"))
-	if first.Outcome != Committed {
-		t.Fatalf("first commit: %+v", first)
-	}
-	wire.Freeze()
-	defer wire.Thaw()
-
-	b := newEcho(t, echoConfig{in: in, out: out, group: group, address: "127.0.0.1:2", member: k.Opts(), writer: k.Opts()})
-	defer b.close()
-	hb := b.join(1)[0]
-	if !a.group.Holds(h) {
-		t.Fatal("the test is void: the lost member knows already")
-	}
+	out := k.Topic(t, "out", 1)
+	l := loseMember(t, k, out, func(a *echo, h Held) {
+		if first := a.txns.Commit(t.Context(), oneRecord(out, h, 1, "mine")); first.Outcome != Committed {
+			t.Fatalf("first commit: %+v", first)
+		}
+	})
+	a, h, b, hb := l.lost, l.had, l.owner, l.has
 	late := a.txns.Commit(t.Context(), oneRecord(out, h, 2, "late"))
 	if late.Outcome != Aborted || late.Reason != ReasonFenced {
 		t.Errorf("late commit: %+v, want it aborted as %q", late, ReasonFenced)

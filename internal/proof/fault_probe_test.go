@@ -117,7 +117,6 @@ func (p *probe) send(ctx context.Context, tr *trial, c *command, n int, all *syn
 	}
 }
 
-// answeredSince says whether an outcome has come since then.
 // read reads the account at each gateway in turn. Reads that are not answered prove
 // nothing.
 func (p *probe) read(tr *trial, stopped *atomic.Bool) {
@@ -132,6 +131,7 @@ func (p *probe) read(tr *trial, stopped *atomic.Bool) {
 	}
 }
 
+// answeredSince says whether an outcome has come since then.
 func (p *probe) answeredSince(at time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -23,22 +23,14 @@ func (c *check) quiet() bool {
 		return false
 	}
 	held := 0
-	for _, n := range w.nodes {
-		if n == nil || n.dead {
-			continue
+	for pt := range heldBy(w.nodes, (*node).heldParts) {
+		if pt.shard == nil || pt.open || pt.shard.Backlog().Commands > 0 || pt.shard.Next() < w.kafka.logs[commands][pt.held.part].end() {
+			return false
 		}
-		for _, pt := range n.parts {
-			if pt == nil {
-				continue
-			}
-			if pt.shard == nil || pt.open || pt.shard.Backlog().Commands > 0 || pt.shard.Next() < w.kafka.logs[commands][pt.held.part].end() {
-				return false
-			}
-			if r, other := pt.shard.Ready(); r > 0 || other {
-				return false
-			}
-			held++
+		if r, other := pt.shard.Ready(); r > 0 || other {
+			return false
 		}
+		held++
 	}
 	if held < w.partitions || len(w.kafka.group.pending) > 0 {
 		return false
@@ -59,27 +51,19 @@ func (c *check) dispatchersQuiet() bool {
 		return true
 	}
 	held := 0
-	for _, n := range w.dispatchers {
-		if n == nil || n.dead {
-			continue
+	for tp := range heldBy(w.dispatchers, (*node).heldTracks) {
+		if tp.track == nil || tp.open || tp.track.Backlog() > 0 || tp.track.Pending() || tp.track.Next() < tp.log(events).end() {
+			return false
 		}
-		for _, tp := range n.tracks {
-			if tp == nil {
-				continue
-			}
-			if tp.track == nil || tp.open || tp.track.Backlog() > 0 || tp.track.Pending() || tp.track.Next() < tp.log(events).end() {
+		for _, l := range tp.track.Live() {
+			if l.Status == avro.DispatchWaiting {
 				return false
 			}
-			for _, l := range tp.track.Live() {
-				if l.Status == avro.DispatchWaiting {
-					return false
-				}
-			}
-			if w.kafka.relayed[tp.held.part] < tp.log(dispatched).end() {
-				return false
-			}
-			held++
 		}
+		if w.kafka.relayed[tp.held.part] < tp.log(dispatched).end() {
+			return false
+		}
+		held++
 	}
 	return held >= w.partitions && len(w.kafka.dispatchers.pending) == 0
 }
@@ -247,14 +231,9 @@ func verdictOf(m *runtime.Message) *shard.Parked {
 // listed returns the parked commands that an operator is shown.
 func (w *world) listed() string {
 	var all []shard.Waiter
-	for _, n := range w.nodes {
-		if n == nil || n.dead {
-			continue
-		}
-		for _, pt := range n.parts {
-			if pt != nil && pt.shard != nil {
-				all = append(all, pt.shard.Troubled()...)
-			}
+	for pt := range heldBy(w.nodes, (*node).heldParts) {
+		if pt.shard != nil {
+			all = append(all, pt.shard.Troubled()...)
 		}
 	}
 	lines := ""

@@ -3,6 +3,7 @@ package simulate
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -223,6 +224,26 @@ func (w *world) partsOf(n *node) []*part {
 	return list
 }
 
+// heldBy goes through what the processes hold that are not dead, whether they have
+// taken it over or not.
+func heldBy[T any](nodes []*node, of func(*node) []*T) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for _, n := range nodes {
+			if n == nil || n.dead {
+				continue
+			}
+			for _, one := range of(n) {
+				if one != nil && !yield(one) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (n *node) heldParts() []*part       { return n.parts }
+func (n *node) heldTracks() []*trackPart { return n.tracks }
+
 // heal ends all that goes wrong. What is late may arrive even so.
 func (w *world) heal() {
 	w.logf("everything is healed")
@@ -356,36 +377,21 @@ func (w *world) unfinished() string {
 			text += " " + op.m.ID + " to " + string(op.m.Subject)
 		}
 	}
-	for _, n := range w.nodes {
-		if n == nil || n.dead {
+	for pt := range heldBy(w.nodes, (*node).heldParts) {
+		if pt.shard == nil {
+			text += fmt.Sprintf("; partition %d is not taken over", pt.held.part)
 			continue
 		}
-		for _, pt := range n.parts {
-			if pt == nil {
-				continue
-			}
-			if pt.shard == nil {
-				text += fmt.Sprintf("; partition %d is not taken over", pt.held.part)
-				continue
-			}
-			r, other := pt.shard.Ready()
-			text += fmt.Sprintf("; partition %d: %+v, %d ready, other %v, open %v, next %d of %d", pt.held.part, pt.shard.Backlog(), r, other, pt.open, pt.shard.Next(), w.kafka.logs[commands][pt.held.part].end())
-		}
+		r, other := pt.shard.Ready()
+		text += fmt.Sprintf("; partition %d: %+v, %d ready, other %v, open %v, next %d of %d", pt.held.part, pt.shard.Backlog(), r, other, pt.open, pt.shard.Next(), w.kafka.logs[commands][pt.held.part].end())
 	}
-	for _, n := range w.dispatchers {
-		if n == nil || n.dead {
+	for tp := range heldBy(w.dispatchers, (*node).heldTracks) {
+		if tp.track == nil {
+			text += fmt.Sprintf("; dispatcher of partition %d: not taken over", tp.held.part)
 			continue
 		}
-		for _, tp := range n.tracks {
-			switch {
-			case tp == nil:
-			case tp.track == nil:
-				text += fmt.Sprintf("; dispatcher of partition %d: not taken over", tp.held.part)
-			default:
-				text += fmt.Sprintf("; dispatcher of partition %d: backlog %d, pending %v, open %v, next %d of %d, relayed %d of %d, live %v", tp.held.part,
-					tp.track.Backlog(), tp.track.Pending(), tp.open, tp.track.Next(), tp.log(events).end(), w.kafka.relayed[tp.held.part], tp.log(dispatched).end(), tp.track.Live())
-			}
-		}
+		text += fmt.Sprintf("; dispatcher of partition %d: backlog %d, pending %v, open %v, next %d of %d, relayed %d of %d, live %v", tp.held.part,
+			tp.track.Backlog(), tp.track.Pending(), tp.open, tp.track.Next(), tp.log(events).end(), w.kafka.relayed[tp.held.part], tp.log(dispatched).end(), tp.track.Live())
 	}
 	for _, t := range []topic{events, parked, heads, dispatched} {
 		for _, l := range w.kafka.logs[t] {
