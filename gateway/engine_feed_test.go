@@ -250,7 +250,7 @@ func (r *runningEngine) awaitHeld(t *testing.T) {
 // positions reads the group's committed positions.
 func (w *engineWorld) positions(t *testing.T) map[int32]kafka.Position {
 	t.Helper()
-	franz, err := w.settings.Franz()
+	franz, err := w.settings.Franz(w.log)
 	if err != nil {
 		t.Fatal(err)
 	}

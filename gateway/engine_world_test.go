@@ -87,7 +87,7 @@ type runningEngine struct {
 
 func (w *engineWorld) start(partitions int32, change ...func(*EngineConfig)) *runningEngine {
 	w.t.Helper()
-	franz, err := w.settings.Franz()
+	franz, err := w.settings.Franz(w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -215,7 +215,7 @@ type gateway struct {
 
 // openKafka makes the clients, and the topics or the certainty that they are right.
 func (g *gateway) openKafka(ctx context.Context) (err error) {
-	franz, err := g.Kafka.Franz()
+	franz, err := g.Kafka.Franz(g.Log)
 	if err != nil {
 		return err
 	}
@@ -296,7 +296,7 @@ func (g *gateway) openSchemas(ctx context.Context, spawn func(string, func(conte
 		// A new command type may have two handlers; Load logs it and keeps the former routes.
 		_ = g.routes.Load(ctx)
 	}
-	franz, err := g.Kafka.Franz()
+	franz, err := g.Kafka.Franz(g.Log)
 	if err != nil {
 		return err
 	}
@@ -354,7 +354,7 @@ func (g *gateway) build() (err error) {
 		g.saves = NewSnapshotWriter(g.snapshots.Save, g.Log)
 		registerSnapshotMetrics(g.registerer, g.snapshots, g.saves)
 	}
-	franz, err := g.Kafka.Franz()
+	franz, err := g.Kafka.Franz(g.Log)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 func (w *registryWorld) registry(t *testing.T) *Registry {
 	t.Helper()
-	franz, err := w.settings.Franz()
+	franz, err := w.settings.Franz(w.log)
 	if err != nil {
 		t.Fatal(err)
 	}

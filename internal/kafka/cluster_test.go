@@ -71,7 +71,7 @@ func newLog(t testing.TB, opts ...kfake.Opt) *logOf {
 
 func (l *logOf) client(opts ...kgo.Opt) *kgo.Client {
 	l.t.Helper()
-	base, err := l.settings.Franz()
+	base, err := l.settings.Franz(quiet())
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -57,7 +57,6 @@ func (x *Exclusive) try(ctx context.Context, decide func(context.Context) ([]Rec
 		kgo.TransactionTimeout(defaultTransactionTimeout),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.MetadataMinAge(metadataMinAge),
 	}))
 	if err != nil {
 		return false, err

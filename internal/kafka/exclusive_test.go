@@ -13,7 +13,7 @@ import (
 func TestExclusiveWritersDecideOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	l := newLog(t)
-	base, err := l.settings.Franz()
+	base, err := l.settings.Franz(quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

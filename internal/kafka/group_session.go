@@ -44,7 +44,6 @@ func newSession(g *Group, held []Held) (*session, error) {
 		kgo.MaxVersions(versions()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.MetadataMinAge(metadataMinAge),
 	}
 	if g.cfg.Also {
 		opts = append(opts, kgo.KeepControlRecords())
@@ -60,10 +59,6 @@ func newSession(g *Group, held []Held) (*session, error) {
 	}
 	return s, nil
 }
-
-// metadataMinAge bounds how soon a client looks again who leads a partition.
-// The library's 5 s would add as much to each failover of a broker.
-const metadataMinAge = 250 * time.Millisecond
 
 // replace makes s the session that is read from, and ends the one before it.
 func (g *Group) replace(s *session) {

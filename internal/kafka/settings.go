@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -27,13 +28,14 @@ var ErrSettings = errors.New("kafka settings")
 type Settings struct {
 	values map[string]string // by canonical name; files of secrets already read
 	files  map[string]string // secrets that came from a file: by canonical name
+	reach  *reach            // of the franz-go clients
 }
 
 // NewSettings checks properties by name. All problems are reported at once; the
 // error wraps [ErrSettings] and never holds a secret's value. The value
 // "file:<path>" of a secret names a file to read it from.
 func NewSettings(properties map[string]string) (Settings, error) {
-	s := Settings{values: map[string]string{}, files: map[string]string{}}
+	s := Settings{values: map[string]string{}, files: map[string]string{}, reach: newReach()}
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		if err := s.set(name, strings.TrimSpace(properties[name])); err != nil {
@@ -259,14 +261,25 @@ func (s Settings) Confluent(role Role, overrides ck.ConfigMap) (*ck.ConfigMap, e
 			config[name] = value
 		}
 	}
+	// By metadata.max.age.ms librdkafka only forgets. This is how often it asks who
+	// leads, and so hears that it is not whom it waits for any more.
+	config["topic.metadata.refresh.interval.ms"] = s.Get("metadata.max.age.ms")
+	delete(config, "metadata.max.age.ms")
 	maps.Copy(config, overrides)
 	return &config, nil
 }
 
+// metadataMinAge bounds how soon a client looks again who leads a partition.
+// The library's 5 s would add as much to each failover of a broker.
+const metadataMinAge = 250 * time.Millisecond
+
 // Franz returns the settings as options of a franz-go client. Certificates are
 // read now; secrets that came from a file are read again for each connection,
 // so that they can be rotated.
-func (s Settings) Franz() ([]kgo.Opt, error) {
+//
+// The clients tell each other of brokers that have fallen silent, and do not wait
+// for them; the logger hears of such brokers.
+func (s Settings) Franz(log *slog.Logger) ([]kgo.Opt, error) {
 	if s.values == nil {
 		return nil, fmt.Errorf("%w: they are empty", ErrSettings)
 	}
@@ -281,10 +294,17 @@ func (s Settings) Franz() ([]kgo.Opt, error) {
 	// As enable.metrics.push in Confluent. It is more than noise: the connection that
 	// the library opens for it is opened under the same lock as those for records,
 	// so while a broker is silent it holds up requests on connections that are there.
-	opts = append(opts, s.franzBackoff(), kgo.DisableClientMetrics())
-	security, err := s.franzSecurity()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSettings, err)
+	opts = append(opts, s.franzBackoff(), kgo.DisableClientMetrics(), kgo.MetadataMinAge(metadataMinAge))
+	dial := &dialer{reach: s.reach, limit: s.Duration("socket.connection.setup.timeout.ms"), log: log}
+	protocol := s.Get("security.protocol")
+	if strings.HasSuffix(protocol, "ssl") {
+		var err error
+		if dial.tls, err = s.tls(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrSettings, err)
+		}
 	}
-	return append(opts, security...), nil
+	if strings.HasPrefix(protocol, "sasl_") {
+		opts = append(opts, s.franzSASL())
+	}
+	return append(opts, kgo.Dialer(dial.DialContext)), nil
 }

@@ -64,11 +64,13 @@ var properties = map[string]property{
 	"ssl.endpoint.identification.algorithm": {kind: words, words: []string{"https", "none"}},
 
 	// Connections. A request's time in franz-go is this on top of what the
-	// request itself allows the broker, in librdkafka the greater of both.
-	"socket.timeout.ms":                  {kind: number, fallback: "30000", min: 100, max: 300_000, franz: millis(kgo.RequestTimeoutOverhead)},
-	"socket.connection.setup.timeout.ms": {kind: number, fallback: "10000", min: 1000, max: 300_000, franz: millis(kgo.DialTimeout)},
+	// request itself allows the broker; in librdkafka no request takes longer, but
+	// for those that wait at the broker (fetch, join). It is by this that
+	// librdkafka finds out that a broker has fallen silent: see also reach.
+	"socket.timeout.ms":                  {kind: number, fallback: "6000", min: 100, max: 300_000, franz: millis(kgo.RequestTimeoutOverhead)},
+	"socket.connection.setup.timeout.ms": {kind: number, fallback: "10000", min: 1000, max: 300_000}, // franz-go: see dialer
 	"connections.max.idle.ms":            {kind: number, min: 1000, max: 900_000, franz: millis(kgo.ConnIdleTimeout)},
-	"metadata.max.age.ms":                {kind: number, fallback: "300000", min: 5000, max: 3_600_000, franz: millis(kgo.MetadataMaxAge)},
+	"metadata.max.age.ms":                {kind: number, fallback: "2000", min: 1000, max: 3_600_000, franz: millis(kgo.MetadataMaxAge)}, // librdkafka: see Confluent
 	"receive.message.max.bytes":          {kind: number, fallback: "100000000", min: 1024, max: 1 << 30, franz: bytes32(kgo.BrokerMaxReadBytes)},
 	"retry.backoff.ms":                   {kind: number, fallback: "100", min: 1, max: 300_000},
 	"retry.backoff.max.ms":               {kind: number, fallback: "1000", min: 1, max: 300_000},
@@ -216,38 +218,24 @@ func franzCompression(value string) kgo.Opt {
 	return kgo.ProducerBatchCompression(codec)
 }
 
-// franzSecurity maps the properties of TLS and SASL.
-func (s Settings) franzSecurity() (opts []kgo.Opt, err error) {
-	protocol := s.Get("security.protocol")
-	if strings.HasSuffix(protocol, "ssl") {
-		config, err := s.tls()
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, kgo.DialTLSConfig(config))
-	}
-	if !strings.HasPrefix(protocol, "sasl_") {
-		return opts, nil
-	}
+// franzSASL maps the properties of SASL.
+func (s Settings) franzSASL() kgo.Opt {
 	user := s.Get("sasl.username")
-	switch mechanism := s.Get("sasl.mechanisms"); mechanism {
-	case "PLAIN":
-		opts = append(opts, kgo.SASL(plain.Plain(func(context.Context) (plain.Auth, error) {
+	mechanism := s.Get("sasl.mechanisms")
+	if mechanism == "PLAIN" {
+		return kgo.SASL(plain.Plain(func(context.Context) (plain.Auth, error) {
 			pass, err := s.password()
 			return plain.Auth{User: user, Pass: pass}, err
-		})))
-	default:
-		auth := func(context.Context) (scram.Auth, error) {
-			pass, err := s.password()
-			return scram.Auth{User: user, Pass: pass}, err
-		}
-		if mechanism == "SCRAM-SHA-256" {
-			opts = append(opts, kgo.SASL(scram.Sha256(auth)))
-		} else {
-			opts = append(opts, kgo.SASL(scram.Sha512(auth)))
-		}
+		}))
 	}
-	return opts, nil
+	auth := func(context.Context) (scram.Auth, error) {
+		pass, err := s.password()
+		return scram.Auth{User: user, Pass: pass}, err
+	}
+	if mechanism == "SCRAM-SHA-256" {
+		return kgo.SASL(scram.Sha256(auth))
+	}
+	return kgo.SASL(scram.Sha512(auth))
 }
 
 // password returns the SASL password, read anew where it stands in a file.

@@ -47,7 +47,7 @@ func TestSettingsAreTakenByBothClients(t *testing.T) {
 			t.Errorf("property %q is not tried here", name)
 		}
 	}
-	opts, err := s.Franz()
+	opts, err := s.Franz(quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,6 @@ func NewTakeover(client []kgo.Opt, group, topic string, log *slog.Logger) (*Take
 	v.SetMaxKeyVersion(int16(kmsg.Fetch), 12) // by topic name
 	cl, err := newClient(slices.Concat(client, []kgo.Opt{
 		kgo.MaxVersions(v),
-		kgo.MetadataMinAge(metadataMinAge),
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("takeover client: %w", err)

@@ -84,7 +84,6 @@ func (p *turn) ready(ctx context.Context, c *TransactorConfig) error {
 		kgo.MaxBufferedRecords(1 << 30),
 		// No RecordDeliveryTimeout: it counts from the record's own timestamp,
 		// which is the caller's to choose. The watchdog bounds the wait.
-		kgo.MetadataMinAge(metadataMinAge),
 		kgo.WithHooks(seen),
 	}))
 	if err != nil {

@@ -76,8 +76,11 @@ func Embedded(t testing.TB, opts ...kfake.Opt) *Kafka {
 	return Start(t, opts...)
 }
 
-// Opts are the connection options of a client of this cluster.
-func (k *Kafka) Opts() []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(k.Servers...)} }
+// Opts are the connection options of a client of this cluster, which hears of another
+// leader as soon as the product's own clients do.
+func (k *Kafka) Opts() []kgo.Opt {
+	return []kgo.Opt{kgo.SeedBrokers(k.Servers...), kgo.MetadataMinAge(250 * time.Millisecond)}
+}
 
 // Topic makes a topic, with as many replicas as the cluster is set to, and gives
 // its full name: the prefix, then name. Configs are key=value.

@@ -72,7 +72,7 @@ func New(c Config) (*Manager, error) {
 	if c.MaxCalls <= 0 {
 		c.MaxCalls = 128
 	}
-	franz, err := c.Kafka.Franz()
+	franz, err := c.Kafka.Franz(c.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -192,7 +192,7 @@ func (w *world) deleteGroup(group string) {
 // committed adds up the dispatcher's positions in a topic.
 func (w *world) committed(topic string) (sum int64) {
 	w.t.Helper()
-	franz, err := w.settings.Franz()
+	franz, err := w.settings.Franz(w.log)
 	w.must(err)
 	look, err := kafka.NewTakeover(franz, w.groupID(), topic, w.log)
 	w.must(err)

@@ -125,7 +125,7 @@ func (r *runner) run(ctx context.Context, from triggers.Start) {
 
 func newSession(r *runner, start kafka.DispatcherStart) (*session, error) {
 	c := &r.m.cfg
-	franz, err := c.Kafka.Franz()
+	franz, err := c.Kafka.Franz(c.Log)
 	if err != nil {
 		return nil, err
 	}

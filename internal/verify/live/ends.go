@@ -56,7 +56,7 @@ func (r *run) readPositions(ctx context.Context) (list []group) {
 		list = append(list, group{name, topic, positions})
 	}
 	read(r.look, gatewayGroup, r.topics.Commands())
-	franz, err := r.Kafka.Franz()
+	franz, err := r.Kafka.Franz(r.Log)
 	if err != nil {
 		return list
 	}

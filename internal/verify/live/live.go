@@ -179,7 +179,7 @@ func limited(ctx context.Context, what string) (context.Context, context.CancelF
 
 // open finds out what installation there is.
 func (r *run) open(ctx context.Context) (err error) {
-	franz, err := r.Kafka.Franz()
+	franz, err := r.Kafka.Franz(r.Log)
 	if err != nil {
 		return err
 	}
