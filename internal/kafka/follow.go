@@ -132,7 +132,7 @@ func (f *follower) reached(partition int32, position int64) {
 
 // partitions returns how many partitions a topic has.
 func (r *Reader) partitions(ctx context.Context, topic string) (count int32, err error) {
-	err = untilKnown(ctx, func() error {
+	err = r.askLeaders(ctx, []string{topic}, func() error {
 		result, err := r.admin.DescribeTopics(ctx, ck.NewTopicCollectionOfTopicNames([]string{topic}), ck.SetAdminRequestTimeout(adminTimeout))
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -57,33 +56,7 @@ func (r *Reader) listOffsets(ctx context.Context, places []Place, spec ck.Offset
 	if len(places) == 0 {
 		return nil, nil
 	}
-	ask := make(map[ck.TopicPartition]ck.OffsetSpec, len(places))
-	for _, p := range places {
-		ask[ck.TopicPartition{Topic: &p.Topic, Partition: p.Partition}] = spec
-	}
-	var offsets map[Place]int64
-	err := untilKnown(ctx, func() error {
-		result, err := r.admin.ListOffsets(ctx, ask, ck.SetAdminIsolationLevel(ck.IsolationLevelReadCommitted), ck.SetAdminRequestTimeout(adminTimeout))
-		if err != nil {
-			return err
-		}
-		offsets = make(map[Place]int64, len(places))
-		for at, info := range result.ResultInfos {
-			if code := info.Error.Code(); code != ck.ErrNoError {
-				if oldLeader(code) { // see listOffset
-					if _, err := r.admin.GetMetadata(at.Topic, false, int(metadataRefresh.Milliseconds())); err != nil {
-						return err
-					}
-				}
-				return fmt.Errorf("%s/%d: %w", *at.Topic, at.Partition, info.Error)
-			}
-			offsets[Place{*at.Topic, at.Partition}] = int64(info.Offset)
-		}
-		if len(offsets) < len(places) {
-			return errors.New("the answer does not name every partition")
-		}
-		return nil
-	})
+	offsets, err := r.askOffsets(ctx, places, spec, ck.IsolationLevelReadCommitted)
 	if err != nil {
 		return nil, fmt.Errorf("offsets of %s and %d more partitions: %w", places[0], len(places)-1, err)
 	}

@@ -3,7 +3,6 @@ package kafka
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -110,70 +109,13 @@ func (r *Reader) Watermarks(ctx context.Context, topic string, partition int32) 
 	return low, min(stable, high), high, err
 }
 
-func (r *Reader) listOffset(ctx context.Context, topic string, partition int32, spec ck.OffsetSpec, isolation ck.IsolationLevel) (offset int64, err error) {
-	at := ck.TopicPartition{Topic: &topic, Partition: partition}
-	err = untilKnown(ctx, func() error {
-		result, err := r.admin.ListOffsets(ctx, map[ck.TopicPartition]ck.OffsetSpec{at: spec},
-			ck.SetAdminIsolationLevel(isolation), ck.SetAdminRequestTimeout(adminTimeout))
-		if err != nil {
-			return err
-		}
-		// The answer's keys hold other pointers to the topic's name.
-		for _, info := range result.ResultInfos {
-			if code := info.Error.Code(); code != ck.ErrNoError {
-				if oldLeader(code) {
-					// The library asks with the leader epoch that it once heard of, and for
-					// an admin client nothing but this makes it hear of another (KIP-320).
-					if _, err := r.admin.GetMetadata(&topic, false, int(metadataRefresh.Milliseconds())); err != nil {
-						return err
-					}
-				}
-				return info.Error
-			}
-			offset = int64(info.Offset)
-			return nil
-		}
-		return errors.New("the answer has no offset")
-	})
+func (r *Reader) listOffset(ctx context.Context, topic string, partition int32, spec ck.OffsetSpec, isolation ck.IsolationLevel) (int64, error) {
+	at := Place{topic, partition}
+	offsets, err := r.askOffsets(ctx, []Place{at}, spec, isolation)
 	if err != nil {
-		return 0, fmt.Errorf("watermarks of %s/%d: %w", topic, partition, err)
+		return 0, fmt.Errorf("watermarks of %s: %w", at, err)
 	}
-	return offset, nil
-}
-
-// metadataRefresh is how long asking for the leader of a partition may take.
-const metadataRefresh = 5 * time.Second
-
-// oldLeader says whether a broker answers so about a partition whose leader, or
-// leader's epoch, has changed: after a broker was restarted, or was away for long.
-func oldLeader(c ck.ErrorCode) bool {
-	return c == ck.ErrFencedLeaderEpoch || c == ck.ErrUnknownLeaderEpoch || c == ck.ErrNotLeaderForPartition
-}
-
-// propagation is how long a topic that was just made may be unknown to a broker.
-const propagation = 5 * time.Second
-
-// maybeNew says whether a broker answers so about a partition that was just made:
-// it has not heard of it, it has not begun to lead it, or the client knows no leader,
-// or an old one.
-func maybeNew(c ck.ErrorCode) bool {
-	return c == ck.ErrUnknownTopicOrPart || c == ck.ErrLeaderNotAvailable || oldLeader(c)
-}
-
-// untilKnown repeats a request for a topic that may be new to the broker asked.
-func untilKnown(ctx context.Context, ask func() error) error {
-	for began := time.Now(); ; {
-		err := ask()
-		var code ck.Error
-		if !errors.As(err, &code) || !maybeNew(code.Code()) || time.Since(began) > propagation {
-			return err
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return err
-		}
-	}
+	return offsets[at], nil
 }
 
 // Scan reads a partition from one offset up to, and not including, another, and

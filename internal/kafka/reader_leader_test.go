@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -62,5 +63,50 @@ func TestWatermarksAfterTheLeaderChanged(t *testing.T) {
 	}
 	if !asked.Load() {
 		t.Error("the leader was not asked for again: nothing was tried")
+	}
+}
+
+// Another broker leads. The library waits for the one that it has heard of, for as
+// long as it may.
+func TestWatermarksAfterTheLeaderWasLost(t *testing.T) {
+	t.Parallel()
+	for how, lose := range map[string]func(*testing.T, *kfake.Cluster, int32){
+		"dead": func(t *testing.T, cluster *kfake.Cluster, leader int32) {
+			if err := cluster.RemoveNode(leader); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"silent": func(t *testing.T, cluster *kfake.Cluster, leader int32) {
+			cluster.ControlKey(int16(kmsg.ListOffsets), func(kmsg.Request) (kmsg.Response, error, bool) {
+				cluster.KeepControl()
+				if cluster.CurrentNode() == leader {
+					cluster.SleepControl(func() { <-t.Context().Done() })
+				}
+				return nil, nil, false
+			})
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			cluster, settings := fake(t, kfake.NumBrokers(3), kfake.SeedTopics(1, "log"))
+			reader, err := NewReader(ReaderConfig{Settings: settings, Log: quiet()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			if _, _, _, err := reader.Watermarks(t.Context(), "log", 0); err != nil {
+				t.Fatal(err)
+			}
+			leader := cluster.LeaderFor("log", 0)
+			if err := cluster.MoveTopicPartition("log", 0, (leader+1)%3); err != nil {
+				t.Fatal(err)
+			}
+			lose(t, cluster, leader)
+			ctx, cancel := context.WithTimeout(t.Context(), adminTimeout/2)
+			defer cancel()
+			if _, _, high, err := reader.Watermarks(ctx, "log", 0); err != nil || high != 0 {
+				t.Fatalf("after the leader was lost: high watermark %d, %v", high, err)
+			}
+		})
 	}
 }
