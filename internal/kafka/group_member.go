@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // NewGroup checks the configuration. Nothing is opened before [Group.Join].
@@ -32,7 +33,12 @@ func (g *Group) Join() error {
 	if g.member != nil {
 		return fmt.Errorf("join consumer group %q: joined already", g.cfg.Group)
 	}
+	dial, err := dialAgain(g.cfg.Client)
+	if err != nil {
+		return fmt.Errorf("join consumer group %q: %w", g.cfg.Group, err)
+	}
 	member, err := newClient(slices.Concat(g.cfg.Client, []kgo.Opt{
+		dial,
 		kgo.MaxVersions(versions()),
 		kgo.ClientID(clientIDPrefix + g.cfg.Address),
 		kgo.ConsumerGroup(g.cfg.Group),
@@ -46,6 +52,7 @@ func (g *Group) Join() error {
 		kgo.SessionTimeout(g.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(min(g.cfg.SessionTimeout/4, maxHeartbeat)),
 		kgo.RebalanceTimeout(g.cfg.RebalanceTimeout),
+		kgo.RetryTimeoutFn(g.retryFor),
 		kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.AdjustFetchOffsetsFn(nothing),
@@ -65,6 +72,30 @@ func (g *Group) Join() error {
 // rebalance by its heartbeat: partitions that another one gave up in good order
 // have no owner until then, however long sessions are.
 const maxHeartbeat = 500 * time.Millisecond
+
+// retryFor says for how long a request of the member is tried again when no broker
+// answers it. Heartbeats longer than the session lasts: a group's coordinator that is
+// lost has a successor when Kafka has given it up, which takes longer than a session
+// may, and the successor knows the members. One that went on asking is still a member
+// then. One that gave up, which is the library's way, joins as if it were new, takes
+// everybody's partitions away, and waits until the group has forgotten who it was.
+// Who goes on asking harms nobody: what it commits is refused once others have its
+// partitions, and the first answer tells it so.
+func (g *Group) retryFor(request int16) time.Duration {
+	switch kmsg.Key(request) {
+	case kmsg.Heartbeat:
+		return max(heartbeatRetries, g.cfg.SessionTimeout)
+	case kmsg.JoinGroup, kmsg.SyncGroup:
+		return g.cfg.SessionTimeout
+	default:
+		return otherRetries
+	}
+}
+
+const (
+	heartbeatRetries = time.Minute
+	otherRetries     = 30 * time.Second // the library's own
+)
 
 // nothing keeps the member from fetching: see [Group].
 func nothing(context.Context, map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
