@@ -99,7 +99,7 @@ func (f *gatewayFlags) bind(c *cobra.Command) {
 	p.StringToStringVar(&f.urls, "function-url", nil, "name=URL of a function of the stack; without any, the OpenFaaS gateway that the stack names is used")
 	p.StringVar(&f.functionKey, "function-key", "", "file with the key that signs calls to functions")
 	p.IntVar(&f.offerStates, "offer-states", gateway.DefaultFunctionLimits().OfferBytes, "bytes from which on a state is named by its hash to functions that keep states, instead of sent; -1: all are sent")
-	p.DurationVar(&f.session, "session-timeout", 6*time.Second, "how long a silent gateway keeps its partitions")
+	p.DurationVar(&f.session, "session-timeout", 6*time.Second, "how long a silent gateway keeps its partitions; where it is less than 6s, the loss of a broker ends sessions too")
 }
 
 // config checks the flags and reads the files that they name.

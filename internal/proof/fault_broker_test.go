@@ -13,6 +13,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// defaultSession is what --session-timeout is unless somebody says otherwise. While a
+// broker is missed the group's coordinator lets a heartbeat wait, for 5 s at most
+// (offsets.commit.timeout.ms), for what it wrote before to be replicated: sessions
+// that are shorter end then.
+const defaultSession = 6 * time.Second
+
 // brokerFaults are the losses of brokers: one of three, each chosen for what it
 // does, all three, and the only one.
 func brokerFaults() (list []fault) {
@@ -21,7 +27,7 @@ func brokerFaults() (list []fault) {
 		ci       []string
 		find     func(*trial) int
 	}{
-		{"leader", "the broker that leads most partitions", []string{"kill", "pause"},
+		{"leader", "the broker that leads most partitions", []string{"kill-5s", "pause-15s"},
 			func(tr *trial) int { return tr.ground.brokers.leader(tr, tr.world.topics.Prefix) }},
 		{"group-coordinator", "the broker that coordinates the gateways' group", nil,
 			func(tr *trial) int {
@@ -33,7 +39,7 @@ func brokerFaults() (list []fault) {
 			func(tr *trial) int { return tr.ground.brokers.controller(tr) }},
 	} {
 		list = append(list, victim{
-			name: who.name, is: who.is, needs: needs{circle: who.name == "transaction-coordinator"},
+			name: who.name, is: who.is, needs: needs{circle: who.name == "transaction-coordinator", session: defaultSession},
 			find:    func(tr *trial) *process { return tr.ground.brokers.list[who.find(tr)] },
 			restart: restartBroker,
 			may:     []string{"503", lateAnswer}, within: 15 * time.Second,
@@ -45,7 +51,7 @@ func brokerFaults() (list []fault) {
 		find:    func(tr *trial) *process { return tr.ground.brokers.list[0] },
 		restart: restartBroker,
 		may:     []string{"503", lateAnswer},
-		ci:      []string{"kill"},
+		ci:      []string{"kill-5s"},
 	}.faults()...)
 
 	for _, s := range away {

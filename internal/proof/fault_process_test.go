@@ -9,9 +9,7 @@ import (
 
 // away is how long processes are away, in seconds. The shortest is longer than the
 // sessions of gateways, so that one that wakes up has lost its partitions.
-var away = []int{shortest, 15, 60, 90}
-
-const shortest = 5
+var away = []int{5, 15, 60, 90}
 
 // victim is a process that faults happen to, and how it is started again.
 type victim struct {
@@ -24,7 +22,7 @@ type victim struct {
 	killed []string      // more answers, when it is killed
 	paused []string      // and when it falls silent
 	within time.Duration // see [fault]
-	ci     []string      // "kill", "pause": which of them CI tries, the shortest
+	ci     []string      // "kill-5s", "pause-15s": which of them CI tries
 }
 
 // faults are kill -9 and silence of a process, for some times each.
@@ -33,7 +31,7 @@ func (v victim) faults() (list []fault) {
 		list = append(list, fault{
 			name: fmt.Sprintf("%s-%s-%ds", verb, v.name, s), does: fmt.Sprintf(does, v.is, s), needs: v.needs,
 			lasts: time.Duration(s) * time.Second, within: v.within, may: slices.Concat(v.may, may),
-			ci: s == shortest && slices.Contains(v.ci, verb),
+			ci: slices.Contains(v.ci, fmt.Sprintf("%s-%ds", verb, s)),
 		})
 		return &list[len(list)-1]
 	}
@@ -70,7 +68,7 @@ func processFaults() (list []fault) {
 			within: session + 4*time.Second,
 		}
 		if !circle {
-			v.ci = []string{"kill", "pause"}
+			v.ci = []string{"kill-5s", "pause-5s"}
 		} else {
 			v.name, v.is, v.needs.circle, v.needs.gateways = "gateway-of-three", "one of three gateways, all with dispatchers,", true, 3
 		}
@@ -81,9 +79,9 @@ func processFaults() (list []fault) {
 		circle   bool
 		ci       []string
 	}{
-		{"checking-handler", "the handler of checking accounts", false, []string{"kill"}},
+		{"checking-handler", "the handler of checking accounts", false, []string{"kill-5s"}},
 		{"checking-aggregator", "the aggregator of checking accounts", false, nil},
-		{"transfers", "the dispatcher of transfers", true, []string{"kill"}},
+		{"transfers", "the dispatcher of transfers", true, []string{"kill-5s"}},
 	} {
 		function := func(tr *trial) *function { return tr.world.functions[f.name] }
 		list = append(list, victim{
@@ -101,7 +99,7 @@ func processFaults() (list []fault) {
 		name: "redis", is: "Redis, with all that it has,",
 		find:    func(tr *trial) *process { return tr.redis().process },
 		restart: func(tr *trial, _ *process) { tr.redis().start(tr) },
-		ci:      []string{"kill", "pause"},
+		ci:      []string{"kill-5s", "pause-5s"},
 	}.faults()...)
 	return list
 }
