@@ -17,7 +17,7 @@ import (
 // written, offsets are in the transaction, and nobody ends it.
 func leaveOpen(t *testing.T, e *echo, txn Txn) string {
 	t.Helper()
-	p := newTurns(1)[0]
+	p := newTurns(1, newWriterIDs())[0]
 	if err := e.txns.begin(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func BenchmarkCommit(b *testing.B) {
 					address: "127.0.0.1:1", member: k.Opts(), writer: k.Opts(),
 				})
 				defer e.close()
-				e.txns.turns = newTurns(producers)
+				e.txns.turns = newTurns(producers, e.txns.ids)
 				held := e.join(partitions)
 				if err := e.txns.Warm(b.Context()); err != nil {
 					b.Fatal(err)

@@ -26,9 +26,12 @@ type Transactor struct {
 	// baton is held by who has the turn. It guards the fields below, and the
 	// turn that is used.
 	baton  chan struct{}
+	ids    *writerIDs
 	turns  []*turn
 	next   int
 	closed bool
+
+	ending sync.WaitGroup // of writers that were left, beside everything else
 }
 
 // NewTransactor checks the configuration. Producers are made when their turn
@@ -41,7 +44,8 @@ func NewTransactor(c TransactorConfig) (*Transactor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transactor: %w", err)
 	}
-	return &Transactor{cfg: c, look: look, baton: make(chan struct{}, 1), turns: newTurns(c.Producers)}, nil
+	ids := newWriterIDs()
+	return &Transactor{cfg: c, look: look, baton: make(chan struct{}, 1), ids: ids, turns: newTurns(c.Producers, ids)}, nil
 }
 
 // take waits for the turn.
@@ -94,6 +98,7 @@ func (t *Transactor) Close(ctx context.Context) error {
 	}
 	wg.Wait()
 	t.look.Close()
+	t.ending.Wait()
 	return nil
 }
 
@@ -128,10 +133,48 @@ func (t *Transactor) Commit(ctx context.Context, txn Txn) Result {
 	t.next = (t.next + 1) % len(t.turns)
 	crash.At(crash.TxnBegin)
 	if err := t.begin(ctx, p); err != nil {
+		t.renew(nil)
 		return refused(ReasonBroker, err)
 	}
 	crash.At(crash.TxnBegun)
-	return t.run(ctx, p, pass, txn)
+	result := t.run(ctx, p, pass, txn)
+	if result.Resolved || errors.Is(result.Err, ErrWatchdog) {
+		t.renew(p)
+	}
+	return result
+}
+
+// renew gives the turns other transactional ids after a call was not answered in time.
+//
+// What was asked to commit before may have been acknowledged and still not be over:
+// while its coordinator waits for a broker that has fallen silent to write the markers,
+// which is the broker's own request.timeout.ms, 30 s, it refuses the id's next
+// transaction (CONCURRENT_TRANSACTIONS). Each turn would find that out by itself, one
+// after the other. Nothing is open of the turns but of the one that failed, which is
+// dealt with where it failed.
+func (t *Transactor) renew(failed *turn) {
+	for _, p := range t.turns {
+		if p != failed {
+			p.throwAway()
+			p.id = t.ids.next()
+		}
+	}
+}
+
+// leave gives a turn another transactional id, and has the transaction of the one it
+// had ended beside everything else: its end may be long in coming, and until then it
+// holds up every committed reader.
+func (t *Transactor) leave(p *turn) {
+	id := p.id
+	p.throwAway()
+	p.id = t.ids.next()
+	t.ending.Go(func() {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), t.cfg.TransactionTimeout, ErrWatchdog)
+		defer cancel()
+		if err := t.look.EndWriter(ctx, id); err != nil {
+			t.cfg.Log.Warn("transaction left to its timeout", "transactional_id", id, "err", err)
+		}
+	})
 }
 
 // begin opens a transaction, on a new producer where the old one cannot.
@@ -157,14 +200,14 @@ func (t *Transactor) run(ctx context.Context, p *turn, pass pass, txn Txn) Resul
 
 	written, failed := t.produce(ctx, p, txn.Records)
 	if failed != nil {
-		return t.abort(ctx, p, *failed)
+		return t.abort(p, *failed)
 	}
 	crash.At(crash.TxnProduced)
 	if err := t.cfg.Group.fence.check(pass); err != nil {
-		return t.abort(ctx, p, refused(ReasonStale, err))
+		return t.abort(p, refused(ReasonStale, err))
 	}
 	if failed := t.commitInTxn(ctx, p, pass, txn.Offsets); failed != nil {
-		return t.abort(ctx, p, *failed)
+		return t.abort(p, *failed)
 	}
 
 	crash.At(crash.TxnOffsets)
@@ -284,11 +327,11 @@ func judge(records []Record, answers []error, flush error) *Result {
 
 // abort ends a transaction that was never asked to commit, so that it never
 // will, whatever comes of the abort itself.
-func (t *Transactor) abort(ctx context.Context, p *turn, why Result) Result {
+func (t *Transactor) abort(p *turn, why Result) Result {
 	crash.At(crash.TxnAbort)
 	if p.client != nil {
 		broken := p.seen.broken.Load()
-		err := guarded(ctx, t.cfg.Watchdog, "abort transaction", func(ctx context.Context) error {
+		err := guarded(context.Background(), t.cfg.Watchdog, "abort transaction", func(ctx context.Context) error {
 			return p.client.EndTransaction(ctx, kgo.TryAbort)
 		})
 		if err != nil || p.seen.broken.Load() != broken {
@@ -296,11 +339,7 @@ func (t *Transactor) abort(ctx context.Context, p *turn, why Result) Result {
 		}
 	}
 	if p.client == nil {
-		// Made anew now, not at its next turn: until then the transaction is
-		// open at the broker, and holds up every committed reader.
-		if err := p.ready(ctx, &t.cfg); err != nil {
-			t.cfg.Log.Warn("transaction left to its timeout", "transactional_id", p.id, "err", err)
-		}
+		t.leave(p)
 	}
 	crash.At(crash.TxnAborted)
 	return why

@@ -18,8 +18,8 @@ import (
 // for the markers of its last one, which the broker writes after it has
 // answered. Whose turn it is decides alone: one transaction at a time.
 
-// turn is one transactional producer: an id for the life of the process, and
-// the client that has it now. It is used by who has the turn, and nobody else.
+// turn is one transactional producer: its id, and the client that has it now. It
+// is used by who has the turn, and nobody else.
 type turn struct {
 	id     string
 	client *kgo.Client // nil when thrown away, or not made yet
@@ -27,14 +27,26 @@ type turn struct {
 	perTxn bool        // each transaction has its own epoch: transaction.version 2
 }
 
-// newTurns makes n turns without clients. Their ids are random, so that no
-// other process ever has them: an id alone is no proof of ownership, since the
-// last one to ask for it gets it. The dead ones are ended by whoever takes over.
-func newTurns(n int) []*turn {
-	process := rand.Text()
+// writerIDs gives transactional ids. They are random, so that no other process ever
+// has them: an id alone is no proof of ownership, since the last one to ask for it
+// gets it. The dead ones are ended by whoever takes over.
+type writerIDs struct {
+	process string
+	given   int
+}
+
+func newWriterIDs() *writerIDs { return &writerIDs{process: rand.Text()} }
+
+func (w *writerIDs) next() string {
+	w.given++
+	return fmt.Sprintf("evento-%s-%d", w.process, w.given-1)
+}
+
+// newTurns makes n turns without clients.
+func newTurns(n int, ids *writerIDs) []*turn {
 	turns := make([]*turn, n)
 	for i := range turns {
-		turns[i] = &turn{id: fmt.Sprintf("evento-%s-%d", process, i)}
+		turns[i] = &turn{id: ids.next()}
 	}
 	return turns
 }
@@ -119,8 +131,8 @@ func newClient(opts []kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(opts...)
 }
 
-// throwAway leaves the client to itself. Whatever it still sends is refused
-// once ready has made the next one.
+// throwAway leaves the client to itself. Whatever it still sends is refused once
+// ready has made the next one, or the writer was ended.
 func (p *turn) throwAway() {
 	if p.client != nil {
 		go p.client.Close()

@@ -1,0 +1,88 @@
+package kafka
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/evento-oss/evento/internal/kafkatest"
+)
+
+// The markers of what was committed before cannot be written for long, for all that
+// have a turn: a broker that must take them is silent. One transaction finds out, and
+// none after it.
+func TestTurnsWhoseMarkersAreStuckAreRenewed(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Embedded(t)
+	e, held, _ := solo(t, k, 1)
+	e.txns.cfg.Watchdog = 2 * time.Second
+	if err := e.txns.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	stuck := map[string]bool{}
+	for _, p := range e.txns.turns {
+		stuck[p.id] = true
+	}
+	refused := 0
+	isStuck := func(id *string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if id == nil || !stuck[*id] {
+			return false
+		}
+		refused++
+		return true
+	}
+	k.Fake.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		k.Fake.KeepControl()
+		r := req.(*kmsg.ProduceRequest)
+		if !isStuck(r.TransactionID) {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, topic := range r.Topics {
+			answer := kmsg.NewProduceResponseTopic()
+			answer.Topic, answer.TopicID = topic.Topic, topic.TopicID
+			for _, p := range topic.Partitions {
+				part := kmsg.NewProduceResponseTopicPartition()
+				part.Partition, part.ErrorCode = p.Partition, kerr.NotEnoughReplicas.Code // what a leader makes of it
+				answer.Partitions = append(answer.Partitions, part)
+			}
+			resp.Topics = append(resp.Topics, answer)
+		}
+		return resp, nil, true
+	})
+	k.Fake.ControlKey(int16(kmsg.InitProducerID), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		k.Fake.KeepControl()
+		if !isStuck(req.(*kmsg.InitProducerIDRequest).TransactionalID) {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode = kerr.ConcurrentTransactions.Code
+		return resp, nil, true
+	})
+	if r := e.txns.Commit(t.Context(), oneRecord(e.out, held[0], 1, "stuck")); r.Outcome != Aborted || r.Reason != ReasonBroker {
+		t.Fatalf("%+v, want it aborted for the broker's sake", r)
+	}
+	for i := range 2 * len(e.txns.turns) {
+		if r := e.txns.Commit(t.Context(), oneRecord(e.out, held[0], int64(i)+1, fmt.Sprint("after", i))); r.Outcome != Committed {
+			t.Errorf("commit %d after it: %+v", i, r)
+		}
+	}
+	// The transaction that was left is ended as soon as that can be.
+	mu.Lock()
+	clear(stuck)
+	mu.Unlock()
+	e.txns.ending.Wait()
+	if got := k.Committed(t, e.out); len(got[0]) != 2*len(e.txns.turns) {
+		t.Errorf("committed: %q", values(got[0]))
+	}
+	if refused == 0 {
+		t.Error("the test is void: nobody was refused")
+	}
+}
