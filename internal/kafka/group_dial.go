@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"net"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,10 +26,13 @@ func dialAgain(client []kgo.Opt) (kgo.Opt, error) {
 	dial := asked.OptValue(kgo.Dialer).(func(context.Context, string, string) (net.Conn, error))
 	return kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
-		if err != nil && ctx.Err() == nil {
-			return nil, &net.OpError{Op: "dial", Net: network, Err: unreached(err.Error())}
+		var failed *net.OpError
+		if ctx.Err() != nil || !errors.As(err, &failed) {
+			return conn, err
 		}
-		return conn, err
+		again := *failed
+		again.Err = unreached(failed.Err.Error())
+		return nil, &again
 	}), nil
 }
 
