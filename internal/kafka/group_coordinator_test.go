@@ -19,6 +19,10 @@ func TestMemberOutlivesItsCoordinator(t *testing.T) {
 	t.Parallel()
 	const session = time.Second
 	cluster, settings := fake(t, kfake.NumBrokers(5), kfake.SeedTopics(1, "in"), kfake.GroupMinSessionTimeout(session))
+	settings, err := settings.With("retry.backoff.max.ms", "100") // more tries than the library would make
+	if err != nil {
+		t.Fatal(err)
+	}
 	var mu sync.Mutex
 	var away, back time.Time // between them the coordinator is away
 	beats := 0               // that arrived

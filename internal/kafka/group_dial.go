@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -27,13 +28,19 @@ func dialAgain(client []kgo.Opt) (kgo.Opt, error) {
 	return kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		var failed *net.OpError
-		if ctx.Err() != nil || !errors.As(err, &failed) {
+		if ctx.Err() != nil || !errors.As(err, &failed) || failed.Op != "dial" || forGood(err) {
 			return conn, err
 		}
 		again := *failed
 		again.Err = unreached(failed.Err.Error())
 		return nil, &again
 	}), nil
+}
+
+// forGood says whether dialing will fail as long as nobody changes a configuration.
+func forGood(err error) bool {
+	var name *net.DNSError
+	return errors.As(err, &name) && name.IsNotFound || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM)
 }
 
 // unreached is why a broker could not be dialed. The cause is only told, not wrapped:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -53,6 +54,7 @@ func (g *Group) Join() error {
 		kgo.HeartbeatInterval(min(g.cfg.SessionTimeout/4, maxHeartbeat)),
 		kgo.RebalanceTimeout(g.cfg.RebalanceTimeout),
 		kgo.RetryTimeoutFn(g.retryFor),
+		kgo.RequestRetries(math.MaxInt32), // time is what bounds them
 		kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.AdjustFetchOffsetsFn(nothing),
@@ -79,7 +81,7 @@ const maxHeartbeat = 500 * time.Millisecond
 // may, and the successor knows the members. One that went on asking is still a member
 // then. One that gave up, which is the library's way, joins as if it were new, takes
 // everybody's partitions away, and waits until the group has forgotten who it was.
-// Who goes on asking harms nobody: what it commits is refused once others have its
+// Who goes on asking breaks nothing: what it commits is refused once others have its
 // partitions, and the first answer tells it so.
 func (g *Group) retryFor(request int16) time.Duration {
 	switch kmsg.Key(request) {

@@ -28,9 +28,10 @@ import (
 //
 // So a broker that lets an answer wait for [suspicion] is asked, on a connection of
 // its own, what costs it nothing to answer (ApiVersions). When it does not answer
-// that either within [patience], all connections to it are closed and no new ones
-// are opened, which the clients understand: they try again with another broker, or
-// ask who leads now. It is asked on until it answers.
+// that either within [patience], nor anything on any other connection meanwhile, all
+// connections to it are closed and no new ones are opened, which the clients
+// understand: they try again with another broker, or ask who leads now. It is asked on
+// until it answers.
 type reach struct {
 	mu      sync.Mutex
 	brokers map[string]*peer // by host:port: those with links, and those being asked
@@ -47,19 +48,24 @@ const (
 	// the old leader when there is a new one.
 	patience = 3 * time.Second
 
+	// longPatience is the same of one that was found silent: it may be slow when it
+	// comes back.
+	longPatience = 10 * time.Second
+
 	// interest is how long a silent broker is asked on when nobody wants to reach it.
 	interest = time.Minute
 )
 
 // errSilent is why a connection to a silent broker is closed, or not opened.
-var errSilent = errors.New("the broker accepts connections, and does not answer")
+var errSilent = errors.New("the broker does not answer")
 
 // peer is one broker, by its address.
 type peer struct {
 	links  map[*link]struct{}
-	asked  bool      // somebody is finding out
-	silent bool      // found out
-	wanted time.Time // when silent: the last time that somebody wanted to reach it
+	heard  atomic.Int64 // when something of it was read last on any link, in nanoseconds
+	asked  bool         // somebody is finding out
+	silent bool         // found out
+	wanted time.Time    // when silent: the last time that somebody wanted to reach it
 }
 
 // link is a connection, or one that is being opened.
@@ -88,17 +94,17 @@ func (r *reach) forget(addr string, p *peer) {
 }
 
 // open notes that a connection is being opened, unless the broker is silent.
-func (r *reach) open(addr string, cut func()) (*link, error) {
+func (r *reach) open(addr string, cut func()) (*peer, *link, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.peer(addr)
 	if p.silent {
 		p.wanted = time.Now()
-		return nil, errSilent
+		return nil, nil, errSilent
 	}
 	l := &link{cut: cut}
 	p.links[l] = struct{}{}
-	return l, nil
+	return p, l, nil
 }
 
 // opened changes how a link is cut, and says false when it was cut already.
@@ -120,7 +126,7 @@ func (r *reach) close(addr string, l *link) {
 }
 
 // suspect has somebody find out whether a broker answers, if nobody does already.
-func (r *reach) suspect(addr string, ask func() error, log *slog.Logger) {
+func (r *reach) suspect(addr string, ask func(time.Duration) error, log *slog.Logger) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p := r.peer(addr); !p.asked {
@@ -130,16 +136,23 @@ func (r *reach) suspect(addr string, ask func() error, log *slog.Logger) {
 }
 
 // findOut asks until the broker answers, or refuses to, or nobody wants to know.
-func (r *reach) findOut(addr string, p *peer, ask func() error, log *slog.Logger) {
-	for r.noAnswer(addr, p, ask(), log) {
+func (r *reach) findOut(addr string, p *peer, ask func(time.Duration) error, log *slog.Logger) {
+	for wait := patience; ; wait = longPatience {
+		began := time.Now()
+		err := ask(wait)
+		if !r.noAnswer(addr, p, began, err, log) {
+			return
+		}
+		// An answer's absence has taken its time already, a resolver's may not have.
+		<-time.After(100 * time.Millisecond)
 	}
 }
 
 // noAnswer takes in how a question ended, and says whether to ask again.
-func (r *reach) noAnswer(addr string, p *peer, err error, log *slog.Logger) bool {
+func (r *reach) noAnswer(addr string, p *peer, began time.Time, err error, log *slog.Logger) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+	if late(err) && (p.silent || p.heard.Load() < began.UnixNano()) {
 		if !p.silent {
 			p.silent = true
 			log.Warn("broker does not answer; its connections are closed until it does", "broker", addr, "connections", len(p.links))
@@ -162,6 +175,12 @@ func (r *reach) noAnswer(addr string, p *peer, err error, log *slog.Logger) bool
 	return false
 }
 
+// late says whether an error tells of a broker's silence, and not of a resolver's.
+func late(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout() && !errors.As(err, new(*net.DNSError))
+}
+
 // dialer opens connections to brokers, as [reach] allows.
 type dialer struct {
 	reach *reach
@@ -176,14 +195,16 @@ func (d *dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	defer cancel()
 	// The library tries another broker when one cannot be dialed.
 	silent := &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%s: %w", addr, errSilent)}
-	l, err := d.reach.open(addr, cancel)
+	p, l, err := d.reach.open(addr, cancel)
 	if err != nil {
 		return nil, silent
 	}
-	suspect := func() { d.reach.suspect(addr, func() error { return d.ask(addr) }, d.log) }
-	late := time.AfterFunc(suspicion, suspect)
+	suspect := func() {
+		d.reach.suspect(addr, func(patience time.Duration) error { return d.ask(addr, patience) }, d.log)
+	}
+	dialing := time.AfterFunc(suspicion, suspect)
 	conn, err := d.dial(ctx, network, addr)
-	late.Stop()
+	dialing.Stop()
 	cut := func() {}
 	if err == nil {
 		cut = func() { _ = conn.Close() }
@@ -197,7 +218,7 @@ func (d *dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 		return nil, err
 	}
 	return &watched{
-		Conn: conn, reading: newWaiting(suspect), writing: newWaiting(suspect),
+		Conn: conn, heard: &p.heard, reading: newWaiting(suspect), writing: newWaiting(suspect),
 		close: func() { d.reach.close(addr, l) },
 	}, nil
 }
@@ -212,7 +233,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 
 // ask asks a broker which requests it knows, and waits for the beginning of the
 // answer. Brokers answer that before they know who asks (KIP-511).
-func (d *dialer) ask(addr string) error {
+func (d *dialer) ask(addr string, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := d.dial(ctx, "tcp", addr)
@@ -242,6 +263,7 @@ func (d *dialer) ask(addr string) error {
 // waited for: the library reads only when one is due.
 type watched struct {
 	net.Conn
+	heard            *atomic.Int64
 	reading, writing *waiting
 	close            func() // forgets it
 }
@@ -249,7 +271,11 @@ type watched struct {
 func (w *watched) Read(p []byte) (int, error) {
 	w.reading.begin()
 	defer w.reading.end()
-	return w.Conn.Read(p)
+	n, err := w.Conn.Read(p)
+	if n > 0 {
+		w.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
 }
 
 func (w *watched) Write(p []byte) (int, error) {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -209,6 +211,48 @@ func TestSlowAnswersOfABrokerThatIsThereAreWaitedFor(t *testing.T) {
 	}
 	_ = conn.Close()
 	<-ended
+}
+
+// A broker that takes long to answer on a new connection, and answers on an old one, is
+// there.
+func TestBrokersThatAnswerSomebodyAreNotSilent(t *testing.T) {
+	t.Parallel()
+	const addr = "broker:9092"
+	for name, c := range map[string]struct {
+		heard  bool
+		err    error
+		silent bool
+	}{
+		"nothing is heard":       {false, os.ErrDeadlineExceeded, true},
+		"something is heard":     {true, os.ErrDeadlineExceeded, false},
+		"it answers":             {false, nil, false},
+		"it refuses connections": {false, syscall.ECONNREFUSED, false},
+		"its name is not told":   {false, &net.DNSError{IsTimeout: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReach()
+			cut := make(chan struct{})
+			p, _, err := r.open(addr, func() { close(cut) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			if c.heard {
+				p.heard.Store(began.Add(time.Millisecond).UnixNano())
+			}
+			p.wanted, p.asked = began, true
+			if again := r.noAnswer(addr, p, began, c.err, quiet()); again != c.silent {
+				t.Errorf("it is asked again: %v, want %v", again, c.silent)
+			}
+			if _, _, err := r.open(addr, nil); (err != nil) != c.silent {
+				t.Errorf("opening another connection: %v", err)
+			}
+			if c.silent {
+				<-cut
+			}
+		})
+	}
 }
 
 // The limits on requests and connections are those of a user who is patient with

@@ -64,8 +64,9 @@ func (r *Reader) askOffsets(ctx context.Context, places []Place, spec ck.OffsetS
 	return offsets, nil
 }
 
-// askLeaders repeats a question about partitions of these topics: for [adminTimeout]
-// where another leader may answer it, for [propagation] where the topic may be new.
+// askLeaders repeats a question about these topics or their partitions: for
+// [adminTimeout] where another broker may answer it, for [propagation] where the topic
+// may be new.
 func (r *Reader) askLeaders(ctx context.Context, topics []string, ask func() error) error {
 	for began := time.Now(); ; {
 		err := ask()
@@ -77,7 +78,9 @@ func (r *Reader) askLeaders(ctx context.Context, topics []string, ask func() err
 		case otherLeader(code) && time.Since(began) < adminTimeout:
 			for _, topic := range topics {
 				// What comes of it the next question tells.
-				_, _ = r.admin.GetMetadata(&topic, false, int(leaderLookup.Milliseconds()))
+				if _, err := r.admin.GetMetadata(&topic, false, int(leaderLookup.Milliseconds())); err != nil || ctx.Err() != nil {
+					break
+				}
 			}
 		case code == ck.ErrUnknownTopicOrPart && time.Since(began) < propagation:
 		default:

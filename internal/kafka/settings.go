@@ -175,6 +175,7 @@ func (s *Settings) relations() (problems []error) {
 		{"message.max.bytes", "fetch.max.bytes"},
 		{"retry.backoff.ms", "retry.backoff.max.ms"},
 		{"linger.ms", "delivery.timeout.ms"},
+		{"fetch.wait.max.ms", "socket.timeout.ms"}, // other requests wait behind a fetch
 	} {
 		if less, more := s.number(pair[0]), s.number(pair[1]); less > more {
 			bad("property %q (%v) is greater than %q (%v)", pair[0], less, pair[1], more)
@@ -210,7 +211,11 @@ func (s Settings) With(name, value string) (Settings, error) {
 		name = to
 	}
 	all[name] = value
-	return NewSettings(all)
+	changed, err := NewSettings(all)
+	if err == nil && s.reach != nil {
+		changed.reach = s.reach // the brokers are the same ones
+	}
+	return changed, err
 }
 
 // String lists what is set, one property a line, sorted, secrets hidden.

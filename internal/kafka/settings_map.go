@@ -53,7 +53,7 @@ var properties = map[string]property{
 	"client.id":         {kind: text, fallback: "evento", franz: func(v string) kgo.Opt { return kgo.ClientID(v) }},
 	"client.rack":       {kind: text, franz: func(v string) kgo.Opt { return kgo.Rack(v) }},
 
-	// Security: see franzSecurity.
+	// Security: see franzSASL and dialer.
 	"security.protocol":                     {kind: words, fallback: "plaintext", words: []string{"plaintext", "ssl", "sasl_plaintext", "sasl_ssl"}},
 	"sasl.mechanisms":                       {kind: words, words: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}},
 	"sasl.username":                         {kind: text},

@@ -53,8 +53,8 @@ const (
 	// member of the group. Nothing of these terms will ever commit.
 	ReasonStale Reason = "stale"
 	// ReasonFenced: the group refused this member or its generation. A callback
-	// of the group follows; what is held at the same term after it, if anything,
-	// may be tried again.
+	// of the group follows when a heartbeat is answered; what is held at the same
+	// term after it, if anything, may be tried again.
 	ReasonFenced Reason = "fenced"
 	// ReasonRecord: a record could not be written (too large, topic missing,
 	// leader away). Result.Partition names where.
@@ -125,7 +125,7 @@ type TransactorConfig struct {
 	TransactionTimeout time.Duration
 
 	// Watchdog is how long a single call of the client may take before the
-	// producer is thrown away; 10 s when zero. It must be shorter than
+	// producers are replaced; 10 s when zero. It must be shorter than
 	// TransactionTimeout.
 	Watchdog time.Duration
 

@@ -97,8 +97,17 @@ func (t *Transactor) Close(ctx context.Context) error {
 		}
 	}
 	wg.Wait()
-	t.look.Close()
-	t.ending.Wait()
+	ended := make(chan struct{})
+	go func() {
+		t.ending.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
+	t.look.Close() // what is still being ended gives up
+	<-ended
 	return nil
 }
 
@@ -133,7 +142,10 @@ func (t *Transactor) Commit(ctx context.Context, txn Txn) Result {
 	t.next = (t.next + 1) % len(t.turns)
 	crash.At(crash.TxnBegin)
 	if err := t.begin(ctx, p); err != nil {
-		t.renew(nil)
+		t.replace(p)
+		if errors.Is(err, ErrWatchdog) {
+			t.renew(p)
+		}
 		return refused(ReasonBroker, err)
 	}
 	crash.At(crash.TxnBegun)
@@ -144,30 +156,33 @@ func (t *Transactor) Commit(ctx context.Context, txn Txn) Result {
 	return result
 }
 
-// renew gives the turns other transactional ids after a call was not answered in time.
+// renew replaces all turns but the one whose call was not answered in time, which has
+// been dealt with.
 //
 // What was asked to commit before may have been acknowledged and still not be over:
 // while its coordinator waits for a broker that has fallen silent to write the markers,
 // which is the broker's own request.timeout.ms, 30 s, it refuses the id's next
 // transaction (CONCURRENT_TRANSACTIONS). Each turn would find that out by itself, one
-// after the other. Nothing is open of the turns but of the one that failed, which is
-// dealt with where it failed.
-func (t *Transactor) renew(failed *turn) {
+// after the other.
+func (t *Transactor) renew(but *turn) {
 	for _, p := range t.turns {
-		if p != failed {
-			p.throwAway()
-			p.id = t.ids.next()
+		if p != but {
+			t.replace(p)
 		}
 	}
 }
 
-// leave gives a turn another transactional id, and has the transaction of the one it
-// had ended beside everything else: its end may be long in coming, and until then it
-// holds up every committed reader.
-func (t *Transactor) leave(p *turn) {
-	id := p.id
+// replace gives a turn another transactional id. Of a turn that has a client, no
+// transaction is open. One whose client was thrown away may have one, which is never
+// asked to commit any more: it is ended beside everything else, since that may be long
+// in coming, and until then it holds up every committed reader.
+func (t *Transactor) replace(p *turn) {
+	id, open := p.id, p.client == nil
 	p.throwAway()
 	p.id = t.ids.next()
+	if !open {
+		return
+	}
 	t.ending.Go(func() {
 		ctx, cancel := context.WithTimeoutCause(context.Background(), t.cfg.TransactionTimeout, ErrWatchdog)
 		defer cancel()
@@ -339,7 +354,7 @@ func (t *Transactor) abort(p *turn, why Result) Result {
 		}
 	}
 	if p.client == nil {
-		t.leave(p)
+		t.replace(p)
 	}
 	crash.At(crash.TxnAborted)
 	return why

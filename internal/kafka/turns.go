@@ -132,7 +132,7 @@ func newClient(opts []kgo.Opt) (*kgo.Client, error) {
 }
 
 // throwAway leaves the client to itself. Whatever it still sends is refused once
-// ready has made the next one, or the writer was ended.
+// ready has made the next one, or its transaction was ended ([Transactor.replace]).
 func (p *turn) throwAway() {
 	if p.client != nil {
 		go p.client.Close()
