@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/evento-oss/evento/internal/kafkatest"
 )
 
 // The coordinator is away for longer than a member says its session is, and the group
@@ -71,17 +74,14 @@ func TestMemberOutlivesItsCoordinator(t *testing.T) {
 		mu.Lock()
 		n += beats
 		mu.Unlock()
-		for ctx := soon(t); ; {
+		kafkatest.Wait(t, time.Minute, func() error {
 			mu.Lock()
-			enough := beats >= n
-			mu.Unlock()
-			if enough {
-				return
+			defer mu.Unlock()
+			if beats < n {
+				return errors.New("the member does not beat")
 			}
-			if err := wait(ctx, nil, 10*time.Millisecond); err != nil {
-				t.Fatal("the member does not beat")
-			}
-		}
+			return nil
+		})
 	}
 	held := <-assigned
 	beat(2) // what the library asks about a new assignment is answered by then

@@ -70,8 +70,7 @@ type peer struct {
 
 // link is a connection, or one that is being opened.
 type link struct {
-	cut    func() // ends it; called once at most, when the broker is found silent
-	closed bool   // cut was called
+	cut func() // ends it; called once at most, when the broker is found silent
 }
 
 func newReach() *reach { return &reach{brokers: map[string]*peer{}} }
@@ -108,11 +107,12 @@ func (r *reach) open(addr string, cut func()) (*peer, *link, error) {
 }
 
 // opened changes how a link is cut, and says false when it was cut already.
-func (r *reach) opened(l *link, cut func()) bool {
+func (r *reach) opened(p *peer, l *link, cut func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l.cut = cut
-	return !l.closed
+	_, there := p.links[l]
+	return there
 }
 
 // close forgets a link.
@@ -157,7 +157,6 @@ func (r *reach) noAnswer(addr string, p *peer, began time.Time, err error, log *
 			p.silent = true
 			log.Warn("broker does not answer; its connections are closed until it does", "broker", addr, "connections", len(p.links))
 			for l := range p.links {
-				l.closed = true
 				go l.cut() // may wait for what holds the connection
 			}
 			clear(p.links)
@@ -193,11 +192,9 @@ type dialer struct {
 func (d *dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// The library tries another broker when one cannot be dialed.
-	silent := &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%s: %w", addr, errSilent)}
 	p, l, err := d.reach.open(addr, cancel)
 	if err != nil {
-		return nil, silent
+		return nil, undialed(network, addr, err)
 	}
 	suspect := func() {
 		d.reach.suspect(addr, func(patience time.Duration) error { return d.ask(addr, patience) }, d.log)
@@ -209,9 +206,9 @@ func (d *dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	if err == nil {
 		cut = func() { _ = conn.Close() }
 	}
-	if !d.reach.opened(l, cut) {
+	if !d.reach.opened(p, l, cut) {
 		cut()
-		return nil, silent
+		return nil, undialed(network, addr, errSilent)
 	}
 	if err != nil {
 		d.reach.close(addr, l)
@@ -221,6 +218,11 @@ func (d *dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 		Conn: conn, heard: &p.heard, reading: newWaiting(suspect), writing: newWaiting(suspect),
 		close: func() { d.reach.close(addr, l) },
 	}, nil
+}
+
+// undialed is an error as dialing gives it: the library tries another broker then.
+func undialed(network, addr string, why error) error {
+	return &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%s: %w", addr, why)}
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/evento-oss/evento/internal/kafkatest"
 )
 
 // stopped is a broker that can be stopped as a process is: the kernel goes on
@@ -173,16 +176,13 @@ func TestConnectionsToASilentBrokerAreClosedAndNotOpened(t *testing.T) {
 	}
 
 	b.set(false)
-	for ctx := soon(t); ; {
-		again, err := d.DialContext(ctx, "tcp", b.addr)
-		if err == nil {
-			_ = again.Close()
-			return
+	kafkatest.Wait(t, time.Minute, func() error {
+		again, err := d.DialContext(t.Context(), "tcp", b.addr)
+		if err != nil {
+			return fmt.Errorf("a broker that answers again is still not dialed: %w", err)
 		}
-		if wait(ctx, nil, 10*time.Millisecond) != nil {
-			t.Fatalf("a broker that answers again is still not dialed: %v", err)
-		}
-	}
+		return again.Close()
+	})
 }
 
 func TestSlowAnswersOfABrokerThatIsThereAreWaitedFor(t *testing.T) {
@@ -196,14 +196,12 @@ func TestSlowAnswersOfABrokerThatIsThereAreWaitedFor(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- answer(conn) }()
 	// It is asked again and again, as long as the wait goes on.
-	for ctx := soon(t); ; {
-		if questions, _ := b.connections(); questions >= 2 {
-			break
+	kafkatest.Wait(t, time.Minute, func() error {
+		if questions, _ := b.connections(); questions < 2 {
+			return errors.New("nobody asked twice whether the broker is there")
 		}
-		if wait(ctx, nil, 10*time.Millisecond) != nil {
-			t.Fatal("nobody asked twice whether the broker is there")
-		}
-	}
+		return nil
+	})
 	select {
 	case err := <-ended:
 		t.Fatalf("the connection ended: %v", err)

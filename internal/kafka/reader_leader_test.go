@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"context"
-	"log/slog"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -12,27 +10,26 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// ledLog is a topic "log" of one partition, and a reader that knows who leads it.
+func ledLog(t *testing.T, brokers int) (*kfake.Cluster, *Reader) {
+	t.Helper()
+	cluster, settings := fake(t, kfake.NumBrokers(brokers), kfake.SeedTopics(1, "log"))
+	reader, err := NewReader(ReaderConfig{Settings: settings, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(reader.Close)
+	if _, _, _, err := reader.Watermarks(t.Context(), "log", 0); err != nil {
+		t.Fatal(err)
+	}
+	return cluster, reader
+}
+
 // A broker that was away for long comes back with another leader epoch. The
 // library asks with the old one until it is made to ask for the leader again.
 func TestWatermarksAfterTheLeaderChanged(t *testing.T) {
 	t.Parallel()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	settings, err := NewSettings(map[string]string{"bootstrap.servers": strings.Join(cluster.ListenAddrs(), ",")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	reader, err := NewReader(ReaderConfig{Settings: settings, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	if _, _, _, err := reader.Watermarks(t.Context(), "log", 0); err != nil {
-		t.Fatal(err)
-	}
+	cluster, reader := ledLog(t, 1)
 	var changed, asked atomic.Bool
 	cluster.ControlKey(int16(kmsg.Metadata), func(kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
@@ -88,15 +85,7 @@ func TestWatermarksAfterTheLeaderWasLost(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			cluster, settings := fake(t, kfake.NumBrokers(3), kfake.SeedTopics(1, "log"))
-			reader, err := NewReader(ReaderConfig{Settings: settings, Log: quiet()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer reader.Close()
-			if _, _, _, err := reader.Watermarks(t.Context(), "log", 0); err != nil {
-				t.Fatal(err)
-			}
+			cluster, reader := ledLog(t, 3)
 			leader := cluster.LeaderFor("log", 0)
 			if err := cluster.MoveTopicPartition("log", 0, (leader+1)%3); err != nil {
 				t.Fatal(err)

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -263,13 +264,9 @@ func (s Settings) Confluent(role Role, overrides ck.ConfigMap) (*ck.ConfigMap, e
 			value = p.fallback
 		}
 		if value != "" && (p.roles == 0 || p.roles&role != 0) && !p.franzOnly {
-			config[name] = value
+			config[cmp.Or(p.confluent, name)] = value
 		}
 	}
-	// By metadata.max.age.ms librdkafka only forgets. This is how often it asks who
-	// leads, and so hears that it is not whom it waits for any more.
-	config["topic.metadata.refresh.interval.ms"] = s.Get("metadata.max.age.ms")
-	delete(config, "metadata.max.age.ms")
 	maps.Copy(config, overrides)
 	return &config, nil
 }

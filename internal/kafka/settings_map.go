@@ -36,6 +36,7 @@ type property struct {
 	kind      kind
 	roles     Role     // confluent clients that understand it; 0 for all
 	franzOnly bool     // only the fenced transaction has it
+	confluent string   // librdkafka's name where it is another one
 	fallback  string   // what Evento sets when the user does not; "" leaves it to the clients
 	words     []string // of kind words
 	min, max  float64  // of kind number
@@ -44,7 +45,8 @@ type property struct {
 }
 
 // properties is the whole of what can be set. librdkafka takes a property under
-// its own name; the column franz says how franz-go is told the same.
+// its own name, but for the column confluent; the column franz says how franz-go is
+// told the same.
 //
 // Defaults stand here where the two clients' own ones differ, so that one file
 // means one thing.
@@ -70,10 +72,13 @@ var properties = map[string]property{
 	"socket.timeout.ms":                  {kind: number, fallback: "6000", min: 100, max: 300_000, franz: millis(kgo.RequestTimeoutOverhead)},
 	"socket.connection.setup.timeout.ms": {kind: number, fallback: "10000", min: 1000, max: 300_000}, // franz-go: see dialer
 	"connections.max.idle.ms":            {kind: number, min: 1000, max: 900_000, franz: millis(kgo.ConnIdleTimeout)},
-	"metadata.max.age.ms":                {kind: number, fallback: "2000", min: 1000, max: 3_600_000, franz: millis(kgo.MetadataMaxAge)}, // librdkafka: see Confluent
 	"receive.message.max.bytes":          {kind: number, fallback: "100000000", min: 1024, max: 1 << 30, franz: bytes32(kgo.BrokerMaxReadBytes)},
 	"retry.backoff.ms":                   {kind: number, fallback: "100", min: 1, max: 300_000},
 	"retry.backoff.max.ms":               {kind: number, fallback: "1000", min: 1, max: 300_000},
+
+	// How often a client asks who leads, and so hears that it is not whom it waits for
+	// any more. librdkafka only forgets by the property of this name.
+	"metadata.max.age.ms": {kind: number, fallback: "2000", confluent: "topic.metadata.refresh.interval.ms", min: 1000, max: 3_600_000, franz: millis(kgo.MetadataMaxAge)},
 
 	// Writing. message.max.bytes bounds a request in librdkafka and a batch in
 	// franz-go: a record of this size minus its framing passes both.
