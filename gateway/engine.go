@@ -191,19 +191,21 @@ func (e *Engine) assigned(h kafka.Held) {
 // and a clean position are written, and all that is under way is dropped.
 func (e *Engine) revoked(ctx context.Context, held []kafka.Held) {
 	crash.At(crash.RevokeBegin)
-	var all sync.WaitGroup
+	var gone []*partition
 	for _, h := range held {
-		p := e.drop(h)
-		if p == nil {
-			continue
+		if p := e.drop(h); p != nil {
+			gone = append(gone, p)
 		}
-		all.Go(func() {
-			p.close(ctx)
-			e.writeHeads(ctx, p, true)
-			p.leave(errPartitionGone)
-		})
 	}
-	all.Wait()
+	var closing sync.WaitGroup
+	for _, p := range gone {
+		closing.Go(func() { p.close(ctx) })
+	}
+	closing.Wait()
+	e.writeHeads(ctx, gone, true)
+	for _, p := range gone {
+		p.leave(errPartitionGone)
+	}
 	crash.At(crash.RevokeDone)
 }
 

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"strconv"
 	"time"
@@ -258,52 +257,4 @@ func (e *Engine) commitPlain() {
 	if e.ctx.Err() == nil && !errors.Is(err, kafka.ErrStaleTerm) {
 		e.cfg.Log.Warn("could not move the position", "err", err)
 	}
-}
-
-// commitHeads writes a checkpoint where one is due.
-func (e *Engine) commitHeads() {
-	for _, p := range e.list() {
-		p.mu.Lock()
-		due := p.shard != nil && !p.closing && p.shard.HeadsDue()
-		p.mu.Unlock()
-		if due {
-			e.writeHeads(e.ctx, p, false)
-		}
-	}
-}
-
-// writeHeads writes the changed heads and a new checkpoint in one fenced
-// transaction. With clean it also leaves a position that says that nothing was
-// under way.
-func (e *Engine) writeHeads(ctx context.Context, p *partition, clean bool) {
-	p.mu.Lock()
-	if p.shard == nil || p.open || p.closing && !clean {
-		p.mu.Unlock()
-		return
-	}
-	s := p.shard
-	c := s.TakeCheckpoint(clean)
-	records := e.headRecords(p, c)
-	p.open = true
-	p.mu.Unlock()
-
-	txn := kafka.Txn{
-		Records: records,
-		Offsets: []kafka.PartitionOffset{{Held: p.held, Offset: c.Offset, Metadata: c.Metadata}},
-	}
-	crash.At(crash.HeadsWrite)
-	result := e.commit.Commit(ctx, txn)
-	if crash.On && result.Outcome == kafka.Committed {
-		crash.At(crash.HeadsWritten)
-	}
-
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.open = false
-	p.idle.Broadcast()
-	if result.Outcome == kafka.Committed || p.shard != s {
-		return
-	}
-	s.ReturnCheckpoint(c)
-	e.cfg.Log.Warn("heads not written; a takeover reads more events instead", "partition", p.held.Partition, "reason", string(result.Reason), "err", result.Err)
 }

@@ -53,7 +53,7 @@ func TestCommandOfANewerGatewayIsNotLeftOut(t *testing.T) {
 		t.Fatal("a command behind one that cannot be read was taken up: the partition was read on")
 	}
 	e.stop()
-	positions := w.positions(t)
+	positions := w.positions(t, 0)
 	if p := positions[0]; p.Found && p.Offset > at.Offset {
 		t.Fatalf("the position %d is beyond the command at %d: it is lost", p.Offset, at.Offset)
 	}
@@ -181,7 +181,7 @@ func TestStrayThatCannotBeForwardedHoldsUpNobody(t *testing.T) {
 		}
 	}
 	e.stop()
-	if p := w.positions(t)[0]; p.Offset <= at {
+	if p := w.positions(t, 0)[0]; p.Offset <= at {
 		t.Errorf("the position %d stands at the stray, which is at %d", p.Offset, at)
 	}
 	second := w.start(2)
@@ -247,8 +247,8 @@ func (r *runningEngine) awaitHeld(t *testing.T) {
 	}
 }
 
-// positions reads the group's committed positions.
-func (w *engineWorld) positions(t *testing.T) map[int32]kafka.Position {
+// positions reads the group's committed positions of partitions.
+func (w *engineWorld) positions(t *testing.T, partitions ...int32) map[int32]kafka.Position {
 	t.Helper()
 	franz, err := w.settings.Franz(w.log)
 	if err != nil {
@@ -259,7 +259,7 @@ func (w *engineWorld) positions(t *testing.T) map[int32]kafka.Position {
 		t.Fatal(err)
 	}
 	defer look.Close()
-	positions, err := look.StableOffsets(patience(t), []int32{0})
+	positions, err := look.StableOffsets(patience(t), partitions)
 	if err != nil {
 		t.Fatal(err)
 	}

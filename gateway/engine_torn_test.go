@@ -81,7 +81,7 @@ func TestTornCommitIsStoppedAndShown(t *testing.T) {
 	e.stop()
 	second := w.start(1)
 	second.wantStopped(t, "checking:1", "checking:2", "d2", 3)
-	if p := w.positions(t)[0]; !p.Found {
+	if p := w.positions(t, 0)[0]; !p.Found {
 		t.Error("there is no position")
 	}
 }

@@ -44,8 +44,8 @@ func approachTo(p crash.Point) approach {
 		return approach{most: 5}
 	case crash.ParkBegin, crash.ParkDone, crash.ParkList, crash.ParkListed, crash.OrderRead, crash.OrderObeyed:
 		return approach{most: 2}
-	case crash.HeadsWrite, crash.HeadsWritten: // for each of its partitions, four when the other gateway is there
-		return approach{most: 3, lure: (*crashRounds).stop}
+	case crash.HeadsWrite, crash.HeadsWritten: // once for all its partitions
+		return approach{most: 1, lure: (*crashRounds).stop}
 	case crash.RevokeBegin, crash.RevokeDone:
 		return approach{most: 1, lure: (*crashRounds).stop}
 	case crash.TakeoverEndWriter, crash.TakeoverWriterEnded:

@@ -219,11 +219,13 @@ func (n *node) commitLoop(p *proc) {
 		if w.now >= plain {
 			plain = w.now + plainEvery
 			n.commitPositions(p)
+			var due []*part
 			for _, pt := range n.parts {
 				if pt != nil && pt.shard != nil && !pt.closing && (pt.shard.HeadsDue() || w.chance(w.faults.checkpoints)) {
-					pt.writeHeads(p, false, nil)
+					due = append(due, pt)
 				}
 			}
+			n.writeHeads(p, due, false, nil)
 			continue
 		}
 		n.roused = false
@@ -399,79 +401,6 @@ func (n *node) commitPositions(p *proc) {
 			pt.shard.ReturnPlain()
 		}
 	}
-}
-
-// headValue and checkpoint are the records of the heads topic.
-type headValue struct{ head shard.Head }
-
-type lastRecord struct {
-	offset int64
-	id     string
-}
-
-type checkpoint struct{ last *lastRecord }
-
-const checkpointKey = "#checkpoint"
-
-// writeHeads writes the changed heads and a checkpoint in one fenced transaction.
-func (pt *part) writeHeads(p *proc, clean bool, over func() bool) {
-	if pt.shard == nil || pt.open || pt.closing && !clean {
-		return
-	}
-	n, w, s := pt.n, pt.n.w, pt.shard
-	c := s.TakeCheckpoint(clean)
-	var t txn
-	put := func(key string, value any) {
-		t.records = append(t.records, record{topic: heads, part: pt.held.part, key: key, value: value, id: n.identity(), owner: pt.owner})
-	}
-	for _, id := range sortedKeys(c.Heads) {
-		if h := c.Heads[id]; h.Exists() {
-			put(string(id), headValue{h})
-		} else {
-			put(string(id), nil)
-		}
-	}
-	if w.has(bugCheckpointAhead) && len(t.records) > 0 && w.chance(500) {
-		t.records = t.records[1:]
-	}
-	var last *lastRecord
-	if pt.last != nil {
-		l := *pt.last
-		last = &l
-	}
-	put(checkpointKey, checkpoint{last})
-	t.offsets = []partOffset{{pt.held, c.Offset, c.Metadata}}
-	t.over = over
-	w.logf("gateway %d: checkpoint of partition %d: %d heads, clean=%v, position %d", n.id, pt.held.part, len(c.Heads), clean, c.Offset)
-	pt.open = true
-	var r result
-	if w.has(bugHeadsWithoutFence) {
-		r = n.writeUnfenced(p, t.records)
-	} else {
-		r = n.commit(p, t)
-	}
-	pt.open = false
-	pt.idle.broadcast()
-	if r.verdict == done || pt.shard != s {
-		return
-	}
-	s.ReturnCheckpoint(c)
-}
-
-// writeUnfenced is what writeHeads must not do.
-func (n *node) writeUnfenced(p *proc, records []record) result {
-	n.baton.lock(p)
-	defer n.baton.unlock()
-	p.sleep(n.w.between(0, 500*time.Millisecond))
-	l := n.w.kafka.logs[heads][records[0].part]
-	err := n.retry(p, &turn{}, func() (error, error) {
-		r, lost := call(p, n.w, n.w.kafka.away, 2*time.Second, func(reply func(produced)) { n.w.kafka.produce(l, "", 0, 0, 0, records, reply) })
-		return r.err, lost
-	}, false)
-	if err != nil {
-		return failed(isBroker, err)
-	}
-	return result{verdict: done}
 }
 
 // command reads a record of the commands topic.

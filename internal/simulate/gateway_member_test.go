@@ -225,7 +225,9 @@ func (n *node) revoked(p *proc) {
 		for pt.open && n.w.now < deadline {
 			pt.idle.wait(p, deadline-n.w.now)
 		}
-		pt.writeHeads(p, true, func() bool { return n.w.now >= deadline })
+	}
+	n.writeHeads(p, gone, true, func() bool { return n.w.now >= deadline })
+	for _, pt := range gone {
 		pt.leave()
 	}
 	n.fence.drop(list)
