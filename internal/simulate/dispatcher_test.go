@@ -37,6 +37,7 @@ type trackPart struct {
 	solo    bool
 	next    time.Duration // a partition whose batch aborted goes alone, and not before
 	pause   time.Duration
+	relayed int64 // the relay's position, as far as a commit of it was answered
 }
 
 // startDispatcher starts a process that dispatches and relays.
@@ -355,7 +356,12 @@ func (tp *trackPart) relay(p *proc) {
 		got  []*entry
 		next int64
 	}
-	for !tp.gone {
+	for tp.relayed = next; !tp.gone; {
+		if at := next; tp.relayed != at {
+			if _, err := call(p, w, w.kafka.away, 2*time.Second, func(reply func(bool)) { reply(w.kafka.relay(tp.held.part, tp.owner, at)) }); err == nil {
+				tp.relayed = at
+			}
+		}
 		c, err := call(p, w, w.kafka.away || l.away, 2*time.Second, func(reply func(chunk)) {
 			got, next := l.read(next, 10, true)
 			reply(chunk{got, next})
@@ -379,6 +385,5 @@ func (tp *trackPart) relay(p *proc) {
 			}
 		}
 		next = c.next
-		_, _ = call(p, w, w.kafka.away, 2*time.Second, func(reply func(bool)) { reply(w.kafka.relay(tp.held.part, tp.owner, next)) })
 	}
 }

@@ -32,13 +32,14 @@ import (
 // its checks, or the records by themselves; commands before events.
 type Log struct {
 	effects map[runtime.CommandKey]*effect
-	expects map[runtime.CommandKey]uint64
+	expects map[runtime.Coordinates]uint64 // of commands, by where they stand: an id may be used again for another one
 }
 
 // effect is what became of a command.
 type effect struct {
 	aggregate     runtime.AggregateID
 	at            runtime.Coordinates // of its first record
+	cause         runtime.Coordinates // of the command
 	id            string
 	before, after uint64 // versions
 	events        int    // that carry one; 0 for a verdict of the platform
@@ -47,13 +48,13 @@ type effect struct {
 
 // NewLog returns an empty Log.
 func NewLog() *Log {
-	return &Log{effects: map[runtime.CommandKey]*effect{}, expects: map[runtime.CommandKey]uint64{}}
+	return &Log{effects: map[runtime.CommandKey]*effect{}, expects: map[runtime.Coordinates]uint64{}}
 }
 
 // Command implements [verify.Check].
 func (l *Log) Command(r verify.Record) {
 	if r.M.Expect != nil {
-		l.expects[r.M.Key()] = *r.M.Expect
+		l.expects[r.At] = *r.M.Expect
 	}
 }
 
@@ -65,7 +66,7 @@ func (l *Log) Event(r verify.Record) {
 	}
 	e := l.effects[key]
 	if e == nil {
-		e = &effect{aggregate: r.M.Aggregate(), at: r.At, id: r.M.CausationID, rejected: r.M.Type == runtime.TypeCommandRejected}
+		e = &effect{aggregate: r.M.Aggregate(), at: r.At, cause: r.M.Cause, id: r.M.CausationID, rejected: r.M.Type == runtime.TypeCommandRejected}
 		l.effects[key] = e
 	}
 	if r.M.Sequence > 0 {
@@ -186,12 +187,12 @@ func (l *Log) operations(history []verify.Operation, reads []verify.Read, origin
 		if !done.IsZero() {
 			end = int64(done.Sub(origin))
 		}
-		if s, ok := l.step(key, e, end == never); ok {
+		if s, ok := l.step(e, end == never); ok {
 			add(e.aggregate, s, int64(sent.Sub(origin)), end)
 		}
 	}
 	for key, e := range l.effects {
-		if s, ok := l.step(key, e, true); ok && !known[key] {
+		if s, ok := l.step(e, true); ok && !known[key] {
 			add(e.aggregate, s, -1, never)
 		}
 	}
@@ -203,13 +204,13 @@ func (l *Log) operations(history []verify.Operation, reads []verify.Read, origin
 }
 
 // step is what a command does to the version; false when nothing follows from it.
-func (l *Log) step(key runtime.CommandKey, e *effect, endless bool) (step, bool) {
+func (l *Log) step(e *effect, endless bool) (step, bool) {
 	s := step{entity: e.aggregate, at: e.at, command: e.id, from: e.before, to: e.after}
 	s.what = fmt.Sprintf("command %s, which takes version %d to %d", e.id, e.before, e.after)
 	if e.events > 0 {
 		return s, true
 	}
-	expect, ok := l.expects[key]
+	expect, ok := l.expects[e.cause]
 	if !e.rejected || !ok || endless {
 		// Without a version there is nothing to contradict, and without an end there is always a moment.
 		return s, false

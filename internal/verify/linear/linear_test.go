@@ -24,6 +24,8 @@ type run struct {
 	history []verify.Operation
 	reads   []verify.Read
 	version uint64
+
+	commands int64 // in the log, of those with an expected version
 }
 
 // command takes effect now, with so many events.
@@ -42,9 +44,17 @@ func (r *run) command(id string, events int, sent, done int) *verify.Operation {
 // rejected is a command that needs a version which is not there now.
 func (r *run) rejected(id string, expect uint64, sent, done int) {
 	o := verify.Operation{Source: "/c", ID: id, Entity: entity, Attempts: []verify.Attempt{{Sent: at(sent), Done: at(done), Result: verify.OK, Outcome: &verify.Outcome{Status: "rejected"}}}}
-	r.log.Command(verify.Record{M: &runtime.Message{ID: id, Source: "/c", Subject: entity, Expect: &expect}})
-	r.log.Event(verify.Record{M: &runtime.Message{ID: o.Key().EventID(1), Type: runtime.TypeCommandRejected, Subject: entity, CausationID: id, Pos: 1, Count: 1}})
+	r.commands++
+	cause := runtime.Coordinates{Topic: "commands", Offset: r.commands}
+	r.log.Command(verify.Record{At: cause, M: &runtime.Message{ID: id, Source: "/c", Subject: entity, Expect: &expect}})
+	r.log.Event(verify.Record{M: &runtime.Message{ID: o.Key().EventID(1), Type: runtime.TypeCommandRejected, Subject: entity, CausationID: id, Cause: cause, Pos: 1, Count: 1}})
 	r.history = append(r.history, o)
+}
+
+// conflict is another command with the id of one before.
+func (r *run) conflict(id string, expect uint64) {
+	r.commands++
+	r.log.Command(verify.Record{At: runtime.Coordinates{Topic: "commands", Offset: r.commands}, M: &runtime.Message{ID: id, Source: "/c", Subject: entity, Expect: &expect}})
 }
 
 func (r *run) read(version uint64, sent, done int) {
@@ -91,6 +101,18 @@ func TestHonestHistoriesAreLinearizable(t *testing.T) {
 		if result := r.check(); len(result.Violations) > 0 {
 			t.Errorf("seed %d, commands of others: %+v", seed, result)
 		}
+	}
+}
+
+// What a command expected is known by its place: one that comes later with its id, and
+// is refused for that, may expect anything.
+func TestUsedIDSaysNothingOfTheFirst(t *testing.T) {
+	t.Parallel()
+	r := &run{log: NewLog()}
+	r.rejected("c-1", 9, 0, 10)
+	r.conflict("c-1", 0)
+	if result := r.check(); len(result.Violations) > 0 || result.Operations != 1 {
+		t.Errorf("%+v", result)
 	}
 }
 
