@@ -52,7 +52,7 @@ type HTTPServer struct {
 	answers  *httplimit.Answers
 	outcomes bodyReader // of other gateways
 	inflight limitGauge
-	streams  limitGauge
+	seats    *streamSeats
 	signer   *internalSigner
 	proxy    *http.Client // to owning gateways
 	metrics  http.Handler
@@ -77,7 +77,7 @@ func NewHTTPServer(c HTTPConfig, need HTTPNeeds) (*HTTPServer, error) {
 		answers:  &httplimit.Answers{Total: c.MaxBuffered},
 		outcomes: bodyReader{&httplimit.Bodies{Max: outcomeBodyLimit, Total: internalMaxBuffered}},
 		inflight: limitGauge{limit: int64(c.MaxInflight)},
-		streams:  limitGauge{limit: int64(c.MaxStreams)},
+		seats:    &streamSeats{limit: c.MaxStreams},
 		signer:   newInternalSigner(c.InternalSecrets, time.Now),
 		proxy:    newInternalClient(),
 		metrics:  promhttp.HandlerFor(need.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4}),

@@ -68,6 +68,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			"Reads of aggregates of other gateways for which a snapshot was looked for in Redis, by result (answered, too-old, miss, away). All but answered go to the owner.", "result"),
 		streamsOpen: gauge("evento_streams_open", "Live streams of events that are open."),
 		streamsEnded: counter("evento_streams_ended_total",
-			"Live streams that ended, by reason (gone: the client left or took nothing; slow, stopping, failed: it was told).", "reason"),
+			"Live streams that ended, by reason (gone: the client left or took nothing; slow, crowded, stopping, failed: it was told).", "reason"),
 	}
 }

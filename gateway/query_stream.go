@@ -31,11 +31,14 @@ func (s *HTTPServer) getStream(w http.ResponseWriter, r *http.Request, p *AuthPr
 	if err != nil {
 		return err
 	}
-	if !s.streams.take(1) {
-		return fail(problemOverloaded, "%d streams are open, the limit that is set by %s", s.streams.limit, settingMaxStreams).
-			limit(settingMaxStreams, s.streams.limit).after(10 * time.Second)
+	ctx, leave := context.WithCancelCause(r.Context())
+	defer leave(nil)
+	seat := s.seats.take(seatClient(r, p), leave)
+	if seat == nil {
+		return fail(problemOverloaded, "%d streams are open, the limit that is set by %s, and this client has its share of them", s.seats.limit, settingMaxStreams).
+			limit(settingMaxStreams, int64(s.seats.limit)).after(10 * time.Second)
 	}
-	defer s.streams.give(1)
+	defer s.seats.give(seat)
 	position, err := s.streamBegin(r, &filter)
 	if err != nil {
 		return err
@@ -59,7 +62,10 @@ func (s *HTTPServer) getStream(w http.ResponseWriter, r *http.Request, p *AuthPr
 	}
 	s.need.Metrics.streamsOpen.Inc()
 	defer s.need.Metrics.streamsOpen.Dec()
-	end, err := out.run(r.Context())
+	end, err := out.run(ctx)
+	if errors.Is(context.Cause(ctx), errSeatGone) {
+		end, err = &streamEnd{"crowded", "all streams were taken, this client had most of them, and another one needed one; it can go on from its last event later"}, nil
+	}
 	if err != nil && r.Context().Err() == nil {
 		var gone *clientGone
 		if errors.As(err, &gone) {

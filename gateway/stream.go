@@ -267,7 +267,7 @@ type subscriber struct {
 
 // streamEnd is the last word of a stream.
 type streamEnd struct {
-	Reason string `json:"reason"` // slow, stopping or failed
+	Reason string `json:"reason"` // slow, crowded, stopping or failed
 	Detail string `json:"detail"`
 }
 

@@ -39,6 +39,11 @@ func (w *logWorld) listen(query string, headers ...string) *eventStream {
 
 func listen(t *testing.T, base, query string, headers ...string) *eventStream {
 	t.Helper()
+	return listenVia(t, &http.Transport{DisableKeepAlives: true}, base, query, headers...)
+}
+
+func listenVia(t *testing.T, via *http.Transport, base, query string, headers ...string) *eventStream {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	r, err := http.NewRequestWithContext(ctx, "GET", base+"/v1/events"+query, nil)
 	if err != nil {
@@ -48,7 +53,7 @@ func listen(t *testing.T, base, query string, headers ...string) *eventStream {
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header.Set(name, value)
 	}
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+	resp, err := (&http.Client{Transport: via}).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -452,33 +457,6 @@ func TestSlowClientIsCutWithALastWord(t *testing.T) {
 		t.Fatalf("after %d events its last word is %+v", events, last)
 	}
 	w.listen("", "Last-Event-ID: "+last.id).wantIDs("it goes on from its last event", written[events:]...)
-}
-
-func TestStreamsAreLimitedAndEndWithTheGateway(t *testing.T) {
-	t.Parallel()
-	w := newLogWorld(t, kafka.Single, func(c *HTTPConfig, _ *HTTPNeeds) { c.MaxStreams = 2 })
-	one, two := w.listen(""), w.listen("")
-	w.call("GET", "/v1/events", "").wantProblem(t, problemOverloaded, settingMaxStreams)
-	two.close()
-	for ctx := patience(t); w.server.streams.used.Load() > 1; {
-		if !sleep(ctx, 5*time.Millisecond) {
-			t.Fatal("the place of a stream whose client left is not free")
-		}
-	}
-	three := w.listen("?from=earliest")
-	w.streams.Close()
-	for _, s := range []*eventStream{one, three} {
-		m, ok := s.next()
-		for ok && m.event != "end" {
-			m, ok = s.next()
-		}
-		if !ok || !strings.Contains(m.data, `"reason":"stopping"`) || m.id == "" {
-			t.Errorf("the last word is %+v", m)
-		}
-		if m, ok := s.next(); ok {
-			t.Errorf("after the last word comes %+v", m)
-		}
-	}
 }
 
 func TestStreamsAreCutWhenKafkaCannotBeRead(t *testing.T) {
