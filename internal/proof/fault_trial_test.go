@@ -159,11 +159,42 @@ func (tr *trial) warmUp() (stop func()) {
 	for _, p := range tr.probes {
 		wait(tr, func() error { return p.answeredSince(flows) })
 	}
+	tr.awaitGroups()
 	return func() {
 		l.stopped.Store(true)
 		end()
 		stopProbes()
 	}
+}
+
+// awaitGroups waits until all gateways are in all of the installation's groups: what
+// is measured is the fault's rebalance, not one that their start left behind.
+func (tr *trial) awaitGroups() {
+	tr.ground.brokers.admin(tr, func(ctx context.Context, a *kadm.Client) error {
+		listed, err := a.ListGroups(ctx)
+		if err != nil {
+			return err
+		}
+		var names []string
+		for name := range listed {
+			if strings.HasPrefix(name, tr.world.topics.Prefix) {
+				names = append(names, name)
+			}
+		}
+		groups, err := a.DescribeGroups(ctx, names...)
+		if err == nil {
+			err = groups.Error()
+		}
+		if err != nil {
+			return err
+		}
+		for name, g := range groups {
+			if g.State != "Stable" || len(g.Members) != len(tr.world.gateways) {
+				return fmt.Errorf("group %s is %s with %d members of %d", name, g.State, len(g.Members), len(tr.world.gateways))
+			}
+		}
+		return nil
+	})
 }
 
 // awaitRest waits until nothing is under way in Kafka: the gateways' position is
