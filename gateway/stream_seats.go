@@ -13,7 +13,7 @@ import (
 var errSeatGone = errors.New("another client has been given this stream's place")
 
 // streamSeats are the places of streams. When all are taken, the client that has most
-// of them loses its oldest one to a client that has less than it even then: who opens
+// of them loses its oldest one to a client that has no more than it even then: who opens
 // streams and forgets them keeps nobody away but itself.
 type streamSeats struct {
 	limit int
