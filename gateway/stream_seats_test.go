@@ -26,13 +26,7 @@ func TestStreamsAreLimitedAndEndWithTheGateway(t *testing.T) {
 	three := w.listen("?from=earliest")
 	w.streams.Close()
 	for _, s := range []*eventStream{one, three} {
-		m, ok := s.next()
-		for ok && m.event != "end" {
-			m, ok = s.next()
-		}
-		if !ok || !strings.Contains(m.data, `"reason":"stopping"`) || m.id == "" {
-			t.Errorf("the last word is %+v", m)
-		}
+		s.wantEnd("stopping")
 		if m, ok := s.next(); ok {
 			t.Errorf("after the last word comes %+v", m)
 		}
@@ -65,9 +59,9 @@ func TestClientWithMostStreamsGivesWay(t *testing.T) {
 	w.call("GET", "/v1/events", "").wantProblem(t, problemOverloaded, settingMaxStreams)
 	other := from("127.0.0.2")
 	mine := listenVia(t, other, w.public.URL, "")
-	last := hog[0].wantCrowded()
+	last := hog[0].wantEnd("crowded")
 	second := listenVia(t, other, w.public.URL, "")
-	hog[1].wantCrowded()
+	hog[1].wantEnd("crowded")
 	// Two and two: nobody has more than another one.
 	r, err := (&http.Client{Transport: other}).Get(w.public.URL + "/v1/events")
 	if err != nil {
@@ -86,15 +80,15 @@ func TestClientWithMostStreamsGivesWay(t *testing.T) {
 	w.listen("", "Last-Event-ID: "+last.id).wantIDs("it goes on later", opened)
 }
 
-// wantCrowded waits for the last word of a stream whose place another client has.
-func (s *eventStream) wantCrowded() sseMessage {
+// wantEnd waits for the last word of a stream.
+func (s *eventStream) wantEnd(reason string) sseMessage {
 	s.t.Helper()
 	m, ok := s.next()
 	for ok && m.event != "end" {
 		m, ok = s.next()
 	}
-	if !ok || !strings.Contains(m.data, `"reason":"crowded"`) || m.id == "" {
-		s.t.Errorf("the last word is %+v, want crowded", m)
+	if !ok || !strings.Contains(m.data, `"reason":"`+reason+`"`) || m.id == "" {
+		s.t.Errorf("the last word is %+v, want %s", m, reason)
 	}
 	return m
 }

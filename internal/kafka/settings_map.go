@@ -95,7 +95,7 @@ var properties = map[string]property{
 	"max.partition.fetch.bytes": {kind: number, roles: Consumers, fallback: "1048576", min: 1024, max: 1_000_000_000, franz: bytes32(kgo.FetchMaxPartitionBytes)},
 	"fetch.wait.max.ms":         {kind: number, roles: Consumers, fallback: "500", min: 10, max: 300_000, franz: millis(kgo.FetchMaxWait)},
 	"session.timeout.ms":        {kind: number, roles: Consumers, fallback: "6000", min: 100, max: 3_600_000, franz: millis(kgo.SessionTimeout)},
-	"heartbeat.interval.ms":     {kind: number, roles: Consumers, fallback: "150", min: 10, max: 3_600_000, franz: millis(kgo.HeartbeatInterval)},
+	"heartbeat.interval.ms":     {kind: number, roles: Consumers, fallback: strconv.FormatInt(maxHeartbeat.Milliseconds(), 10), min: 10, max: 3_600_000, franz: millis(kgo.HeartbeatInterval)},
 	"max.poll.interval.ms":      {kind: number, roles: Consumers, fallback: "60000", min: 1000, max: 86_400_000, franz: millis(kgo.RebalanceTimeout)},
 }
 

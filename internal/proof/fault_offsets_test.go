@@ -2,7 +2,6 @@ package proof
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -96,27 +95,7 @@ func (tr *trial) changeOffsets(change func(*trial, context.Context, *kadm.Client
 		tr.gateway(i).now().kill()
 	}
 	began := time.Now()
-	var groups []string
-	tr.ground.brokers.admin(tr, func(ctx context.Context, a *kadm.Client) error {
-		groups = nil
-		listed, err := a.DescribeGroups(ctx)
-		if err != nil {
-			return err
-		}
-		for _, g := range listed.Sorted() {
-			if !strings.HasPrefix(g.Group, tr.world.topics.Prefix) {
-				continue
-			}
-			if g.State != "Empty" {
-				return fmt.Errorf("group %s is %s", g.Group, g.State)
-			}
-			groups = append(groups, g.Group)
-		}
-		if len(groups) < 2 {
-			return fmt.Errorf("the gateways have only the groups %q", groups)
-		}
-		return nil
-	})
+	groups := tr.awaitGroups("Empty", 0)
 	partitions := 0
 	for _, group := range groups {
 		tr.ground.brokers.admin(tr, func(ctx context.Context, a *kadm.Client) error {

@@ -36,18 +36,19 @@ func (n *node) writeHeads(p *proc, list []*part, clean bool, over func() bool) {
 			parts = append(parts, pt.takeHeads(clean))
 		}
 	}
+	if n.w.has(bugHeadsWithoutFence) {
+		for _, cp := range parts {
+			cp.written(n.writeUnfenced(p, cp.records))
+		}
+		return
+	}
 	for len(parts) > 0 {
 		t := txn{over: over}
 		for _, cp := range parts {
 			t.records = append(t.records, cp.records...)
 			t.offsets = append(t.offsets, partOffset{cp.pt.held, cp.taken.Offset, cp.taken.Metadata})
 		}
-		var r result
-		if n.w.has(bugHeadsWithoutFence) {
-			r = n.writeUnfenced(p, t.records)
-		} else {
-			r = n.commit(p, t)
-		}
+		r := n.commit(p, t)
 		guilty := -1
 		if r.verdict == aborted && r.part >= 0 {
 			guilty = slices.IndexFunc(parts, func(cp checkpointPart) bool { return cp.pt.held.part == r.part })
@@ -104,21 +105,13 @@ func (n *node) writeUnfenced(p *proc, records []record) result {
 	n.baton.lock(p)
 	defer n.baton.unlock()
 	p.sleep(n.w.between(0, 500*time.Millisecond))
-	for len(records) > 0 {
-		part := records[0].part
-		end := slices.IndexFunc(records, func(r record) bool { return r.part != part })
-		if end < 0 {
-			end = len(records)
-		}
-		l, some := n.w.kafka.logs[heads][part], records[:end]
-		records = records[end:]
-		err := n.retry(p, &turn{}, func() (error, error) {
-			r, lost := call(p, n.w, n.w.kafka.away, 2*time.Second, func(reply func(produced)) { n.w.kafka.produce(l, "", 0, 0, 0, some, reply) })
-			return r.err, lost
-		}, false)
-		if err != nil {
-			return failed(isBroker, err)
-		}
+	l := n.w.kafka.logs[heads][records[0].part]
+	err := n.retry(p, &turn{}, func() (error, error) {
+		r, lost := call(p, n.w, n.w.kafka.away, 2*time.Second, func(reply func(produced)) { n.w.kafka.produce(l, "", 0, 0, 0, records, reply) })
+		return r.err, lost
+	}, false)
+	if err != nil {
+		return failed(isBroker, err)
 	}
 	return result{verdict: done}
 }
