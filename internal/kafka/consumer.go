@@ -43,6 +43,9 @@ type Consumer struct {
 	bytes       int
 	paused      bool
 	assigned    bool // since paused was last made true of all partitions
+	rebalances  int  // how often rebalanced was called
+	member      bool // the last one gave partitions, or said that there are none
+	leaving     bool // nothing more is read
 }
 
 // consumed is a partition in one assignment.
@@ -96,12 +99,7 @@ func NewConsumer(c ConsumerConfig) (*Consumer, error) {
 // and a function to be called once when the record is finished, from any
 // goroutine; records of a partition come in order. do must not block for long.
 func (x *Consumer) Run(ctx context.Context, do func(r Record, finished func())) error {
-	defer func() {
-		if err := x.client.Close(); err != nil { // revokes first
-			x.cfg.Log.Warn("close a kafka consumer", "group", x.cfg.Group, "err", err)
-		}
-		x.logs.Wait()
-	}()
+	defer x.close()
 	if err := x.client.Subscribe(x.cfg.Topic, x.rebalanced); err != nil {
 		return fmt.Errorf("subscribe to %s: %w", x.cfg.Topic, err)
 	}
@@ -128,6 +126,7 @@ func (x *Consumer) Run(ctx context.Context, do func(r Record, finished func())) 
 	for end := time.Now().Add(consumerStop); time.Now().Before(end) && x.unfinished() > 0; {
 		time.Sleep(5 * time.Millisecond)
 	}
+	x.leave()
 	return nil
 }
 
@@ -165,13 +164,14 @@ func (x *Consumer) begin(partition int32, offset int64, size int) func() {
 	})
 }
 
-// pressure pauses reading while too much is unfinished.
+// pressure pauses reading while too much is unfinished, and before leaving.
 func (x *Consumer) pressure() {
 	x.mu.Lock()
 	paused, full := x.paused, x.outstanding >= x.cfg.Outstanding || x.bytes >= x.cfg.Bytes
 	if paused {
 		full = x.outstanding >= x.cfg.Outstanding/2 || x.bytes >= x.cfg.Bytes/2
 	}
+	full = full || x.leaving
 	settled := full == paused && !x.assigned
 	x.assigned = false
 	x.mu.Unlock()
@@ -194,8 +194,13 @@ func (x *Consumer) pressure() {
 	x.paused = full
 }
 
-// rebalanced is called by Poll and Close.
+// rebalanced is called by Poll; by Close where leave could not end it before.
 func (x *Consumer) rebalanced(_ *ck.Consumer, e ck.Event) error {
+	_, assigns := e.(ck.AssignedPartitions)
+	x.mu.Lock()
+	x.rebalances++
+	x.member = assigns
+	x.mu.Unlock()
 	switch e := e.(type) {
 	case ck.AssignedPartitions:
 		from := x.positions(e.Partitions)

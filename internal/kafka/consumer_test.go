@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/evento-oss/evento/internal/kafkatest"
 )
@@ -143,4 +145,78 @@ func TestConsumerTrustsItsOwnPositionsAlone(t *testing.T) {
 	commit(func(o *kadm.Offset) { o.At++ })
 	read("one", records*3/2)
 	read("another", records*3/2)
+}
+
+// One that stops while its group rebalances, and has not been told so yet, stops:
+// librdkafka by itself closes without waiting for the callback, which then waits for
+// ever. What was finished is committed nevertheless, and the others go on after it.
+func TestConsumerStopsDuringRebalance(t *testing.T) {
+	t.Parallel()
+	const records = 8
+	k := kafkatest.Embedded(t)
+	topic := k.Topic(t, "in", 2)
+	fill(t, k, topic, 2, 0, records)
+	group := k.Group("g")
+	seen := func(key kmsg.Key) *atomic.Int64 {
+		n := new(atomic.Int64)
+		k.Fake.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
+			k.Fake.KeepControl()
+			n.Add(1)
+			return nil, nil, false
+		})
+		return n
+	}
+	reach := func(n *atomic.Int64, want int64, what string) {
+		t.Helper()
+		kafkatest.Wait(t, time.Minute, func() error {
+			if have := n.Load(); have < want {
+				return fmt.Errorf("%d %s, want %d", have, what, want)
+			}
+			return nil
+		})
+	}
+
+	// The first record keeps the one that reads busy until the test lets it go on.
+	busy, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var finish func()
+	x, err := NewConsumer(ConsumerConfig{Settings: settings(t, strings.Join(k.Servers, ",")), Group: group, Topic: topic, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- x.Run(ctx, func(_ Record, finished func()) {
+			once.Do(func() { finish = finished; close(busy); <-goOn })
+		})
+	}()
+	<-busy
+
+	// Another one comes. It joins, and two heartbeats later the first one's client knows.
+	joins := seen(kmsg.JoinGroup)
+	var others atomic.Int64
+	_, leave := consume(t, k, ConsumerConfig{Group: group, Topic: topic}, func(_ Record, finished func()) { others.Add(1); finished() })
+	reach(joins, 1, "requests to join")
+	reach(seen(kmsg.Heartbeat), 2, "heartbeats")
+
+	// The one that reads stops, with something to be committed when it is told.
+	commits := seen(kmsg.OffsetCommit)
+	stop()
+	close(goOn)
+	reach(commits, 1, "commits")
+	finish()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(consumerClose * 2 / 3): // it was not left behind
+		t.Fatal("the consumer does not stop")
+	}
+	reach(&others, records-1, "records of the other one")
+	leave()
+	if n := others.Load(); n != records-1 {
+		t.Errorf("the other one has read %d records, and one of %d was finished before", n, records)
+	}
 }
