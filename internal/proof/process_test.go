@@ -143,10 +143,13 @@ func (p *process) terminate(t testing.TB) {
 // end ends the process at the end of a test, and tells what it has said when that matters.
 func (p *process) end(t testing.TB) {
 	p.kill()
-	for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
-		if found := p.said(0, bad); len(found) > 0 {
-			t.Errorf("%s: %s", p.name, found[0])
-		}
+	if found := p.said(0, "WARNING: DATA RACE"); len(found) > 0 {
+		t.Errorf("%s: %s", p.name, found[0])
+	}
+	if words := p.crash(); words != "" {
+		t.Errorf("%s has crashed (%v):\n%s", p.name, p.err, words)
+	} else if t.Failed() && p.err != nil && p.err.Error() != "signal: killed" {
+		t.Logf("%s has ended (%v), and said last:\n%s", p.name, p.err, p.last(10))
 	}
 	dir := *flagKeep
 	if dir == "" && t.Failed() {
@@ -165,6 +168,28 @@ func (p *process) end(t testing.TB) {
 			t.Logf("%s: %d lines in %s", p.name, len(p.lines), file)
 		}
 	}
+}
+
+// last returns the last lines.
+func (p *process) last(n int) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines[max(0, len(p.lines)-n):], "\n")
+}
+
+// crash returns the first words of a crash of Go's, which come before the stacks of
+// the goroutines: of a panic, of a signal, or of a C library that has aborted. They
+// are empty when there was none.
+func (p *process) crash() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	const before, after = 8, 16
+	for i, line := range p.lines {
+		if stack := strings.HasPrefix(line, "goroutine ") && strings.HasSuffix(line, "]:"); stack {
+			return strings.Join(p.lines[max(0, i-before):min(i+after, len(p.lines))], "\n")
+		}
+	}
+	return ""
 }
 
 // fatalError is an error that does not go away by waiting.
