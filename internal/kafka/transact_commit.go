@@ -150,7 +150,7 @@ func (t *Transactor) Commit(ctx context.Context, txn Txn) Result {
 	}
 	crash.At(crash.TxnBegun)
 	result := t.run(ctx, p, pass, txn)
-	if result.Resolved || errors.Is(result.Err, ErrWatchdog) {
+	if !result.Resolved && errors.Is(result.Err, ErrWatchdog) {
 		t.renew(p)
 	}
 	return result
@@ -172,22 +172,19 @@ func (t *Transactor) renew(but *turn) {
 	}
 }
 
-// replace gives a turn another transactional id. Of a turn that has a client, no
-// transaction is open. One whose client was thrown away may have one, which is never
-// asked to commit any more: it is ended beside everything else, since that may be long
-// in coming, and until then it holds up every committed reader.
+// replace gives a turn another transactional id. A transaction that the old one has
+// open is never asked to commit any more: ours when the client was thrown away, else
+// that of a stranger who has taken the id. It is ended beside everything else, since
+// that may be long in coming, and until then it holds up every committed reader.
 func (t *Transactor) replace(p *turn) {
-	id, open := p.id, p.client == nil
+	id := p.id
 	p.throwAway()
 	p.id = t.ids.next()
-	if !open {
-		return
-	}
 	t.ending.Go(func() {
 		ctx, cancel := context.WithTimeoutCause(context.Background(), t.cfg.TransactionTimeout, ErrWatchdog)
 		defer cancel()
 		if err := t.look.EndWriter(ctx, id); err != nil {
-			t.cfg.Log.Warn("transaction left to its timeout", "transactional_id", id, "err", err)
+			t.cfg.Log.Warn("a transaction that the id may have open is left to its timeout", "transactional_id", id, "err", err)
 		}
 	})
 }

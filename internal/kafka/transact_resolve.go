@@ -27,6 +27,7 @@ type place struct {
 // It tries until it knows, or until the context ends.
 func (t *Transactor) resolve(ctx context.Context, p *turn, records []Record, written []int64, cause error) Result {
 	p.throwAway()
+	t.renew(p)
 	for backoff := 10 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
 		err := p.ready(ctx, &t.cfg)
 		if err == nil {

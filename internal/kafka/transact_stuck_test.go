@@ -1,12 +1,15 @@
 package kafka
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/evento-oss/evento/internal/kafkatest"
@@ -82,5 +85,44 @@ func TestTurnsWhoseMarkersAreStuckAreRenewed(t *testing.T) {
 	}
 	if got := k.Committed(t, e.out); len(got[0]) != 2*len(e.txns.turns) {
 		t.Errorf("committed: %q", values(got[0]))
+	}
+}
+
+// A strange client has taken our idle transactional ids and left a transaction open with
+// each: the outcome of one whose end was not seen does not wait until those time out.
+func TestOutcomeDoesNotWaitForWhoTookOurOtherIDs(t *testing.T) {
+	t.Parallel()
+	k := kafkatest.Start(t)
+	e, held, wire := solo(t, k, 1)
+	if err := e.txns.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range e.txns.turns[1:] {
+		stranger, err := kgo.NewClient(append(k.Opts(), kgo.TransactionalID(p.id), kgo.TransactionTimeout(10*time.Minute), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stranger.Close)
+		if err := stranger.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := stranger.ProduceSync(t.Context(), &kgo.Record{Topic: e.out, Partition: 0, Value: []byte("strange")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wire.Cut(kmsg.EndTxn, kafkatest.AfterAnswer, kafkatest.Always)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second) // the embedded Kafka ends them after 20 s
+	defer cancel()
+	r := e.txns.Commit(ctx, oneRecord(e.out, held[0], 1, "unseen"))
+	if r.Outcome != Committed || !r.Resolved {
+		t.Fatalf("%+v, want it committed, found in the log", r)
+	}
+	e.txns.ending.Wait()
+	wire.Mend()
+	if r := e.txns.Commit(t.Context(), oneRecord(e.out, held[0], 2, "next")); r.Outcome != Committed {
+		t.Fatalf("the next one: %+v", r)
+	}
+	if got := values(k.Committed(t, e.out)[0]); !slices.Equal(got, []string{"unseen", "next"}) {
+		t.Errorf("committed: %q", got)
 	}
 }
