@@ -193,12 +193,14 @@ func TestConsumerStopsDuringRebalance(t *testing.T) {
 	}()
 	<-busy
 
-	// Another one comes. It joins, and two heartbeats later the first one's client knows.
+	// Another one comes. It joins, and two heartbeats later the first one's client knows;
+	// with five, the time to commit has come as well, and what is finished after that
+	// commit is what there is to be committed at the end.
 	joins := seen(kmsg.JoinGroup)
 	var others atomic.Int64
 	_, leave := consume(t, k, ConsumerConfig{Group: group, Topic: topic}, func(_ Record, finished func()) { others.Add(1); finished() })
 	reach(joins, 1, "requests to join")
-	reach(seen(kmsg.Heartbeat), 2, "heartbeats")
+	reach(seen(kmsg.Heartbeat), 5, "heartbeats")
 
 	// The one that reads stops, with something to be committed when it is told.
 	commits := seen(kmsg.OffsetCommit)
