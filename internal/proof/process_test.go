@@ -143,8 +143,10 @@ func (p *process) terminate(t testing.TB) {
 // end ends the process at the end of a test, and tells what it has said when that matters.
 func (p *process) end(t testing.TB) {
 	p.kill()
-	if found := p.said(0, "WARNING: DATA RACE"); len(found) > 0 {
-		t.Errorf("%s: %s", p.name, found[0])
+	for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+		if found := p.said(0, bad); len(found) > 0 {
+			t.Errorf("%s: %s", p.name, found[0])
+		}
 	}
 	if words := p.crash(); words != "" {
 		t.Errorf("%s has crashed (%v):\n%s", p.name, p.err, words)
