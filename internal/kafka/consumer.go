@@ -37,15 +37,17 @@ type Consumer struct {
 	client *ck.Consumer
 	logs   sync.WaitGroup
 
+	// Of Run's goroutine, in which rebalanced is called as well.
+	told    bool // rebalanced was called since [Consumer.quiet] last looked
+	member  bool // the last rebalance gave partitions, or said that there are none
+	leaving bool // nothing more is read
+
 	mu          sync.Mutex // guards what follows
 	parts       map[int32]*consumed
 	outstanding int
 	bytes       int
 	paused      bool
 	assigned    bool // since paused was last made true of all partitions
-	rebalances  int  // how often rebalanced was called
-	member      bool // the last one gave partitions, or said that there are none
-	leaving     bool // nothing more is read
 }
 
 // consumed is a partition in one assignment.
@@ -95,9 +97,9 @@ func NewConsumer(c ConsumerConfig) (*Consumer, error) {
 }
 
 // Run reads until ctx ends, waits a little for what is unfinished, commits, and
-// leaves the group. do gets each record
-// and a function to be called once when the record is finished, from any
-// goroutine; records of a partition come in order. do must not block for long.
+// leaves the group. do gets each record and a function to be called once when the
+// record is finished, from any goroutine; records of a partition come in order. do
+// must not block for long.
 func (x *Consumer) Run(ctx context.Context, do func(r Record, finished func())) error {
 	defer x.close()
 	if err := x.client.Subscribe(x.cfg.Topic, x.rebalanced); err != nil {
@@ -197,10 +199,7 @@ func (x *Consumer) pressure() {
 // rebalanced is called by Poll; by Close where leave could not end it before.
 func (x *Consumer) rebalanced(_ *ck.Consumer, e ck.Event) error {
 	_, assigns := e.(ck.AssignedPartitions)
-	x.mu.Lock()
-	x.rebalances++
-	x.member = assigns
-	x.mu.Unlock()
+	x.told, x.member = true, assigns
 	switch e := e.(type) {
 	case ck.AssignedPartitions:
 		from := x.positions(e.Partitions)

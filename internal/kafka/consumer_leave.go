@@ -9,9 +9,7 @@ import "time"
 // confluent-kafka-go issue 1016). So a rebalance that is under way comes to its end
 // first; after Unsubscribe there is no other.
 func (x *Consumer) leave() {
-	x.mu.Lock()
 	x.leaving = true
-	x.mu.Unlock()
 	end := time.Now().Add(consumerStop)
 	for !x.atRest() && time.Now().Before(end) {
 	}
@@ -31,22 +29,14 @@ func (x *Consumer) leave() {
 // member, or said that there are none for it, and nothing has come since.
 func (x *Consumer) atRest() bool {
 	x.pressure()
-	quiet := x.quiet()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return quiet && x.member
+	return x.quiet() && x.member
 }
 
 // quiet hears the library, and says whether it had nothing to say. What it has read is
 // left for whoever goes on.
 func (x *Consumer) quiet() bool {
-	told := func() int {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		return x.rebalances
-	}
-	before := told()
-	return x.client.Poll(5) == nil && told() == before // a rebalance is not returned
+	x.told = false
+	return x.client.Poll(5) == nil && !x.told // a rebalance is not returned
 }
 
 // close ends the client. Should librdkafka hang nevertheless, it is left behind.

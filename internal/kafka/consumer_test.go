@@ -16,23 +16,41 @@ import (
 	"github.com/evento-oss/evento/internal/kafkatest"
 )
 
-// consume runs a consumer until stop.
-func consume(t *testing.T, k *kafkatest.Kafka, c ConsumerConfig, do func(Record, func())) (x *Consumer, stop func()) {
+// begin runs a consumer until its context ends; what Run returns comes from ended.
+func begin(ctx context.Context, t *testing.T, k *kafkatest.Kafka, c ConsumerConfig, do func(Record, func())) (x *Consumer, ended <-chan error) {
 	t.Helper()
 	c.Settings, c.Log = settings(t, strings.Join(k.Servers, ",")), quiet()
 	x, err := NewConsumer(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- x.Run(ctx, do) }()
+	return x, done
+}
+
+// consume runs a consumer until stop.
+func consume(t *testing.T, k *kafkatest.Kafka, c ConsumerConfig, do func(Record, func())) (x *Consumer, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	x, ended := begin(ctx, t, k, c, do)
 	return x, func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	}
+}
+
+// awaitCount waits until there are so many of what is counted.
+func awaitCount(t *testing.T, n *atomic.Int64, want int64, what string) {
+	t.Helper()
+	kafkatest.Wait(t, time.Minute, func() error {
+		if have := n.Load(); have < want {
+			return fmt.Errorf("%d %s, want %d", have, what, want)
+		}
+		return nil
+	})
 }
 
 // A rebalance brings a partition that was not paused with the others: what is
@@ -79,12 +97,7 @@ func TestConsumerStaysBoundedOverRebalances(t *testing.T) {
 	// The time that another group needs for all there is was time enough.
 	var all atomic.Int64
 	_, end := begun(ConsumerConfig{Group: k.Group("clock")}, func(_ Record, finished func()) { all.Add(1); finished() })
-	kafkatest.Wait(t, time.Minute, func() error {
-		if all.Load() < records {
-			return fmt.Errorf("%d records", all.Load())
-		}
-		return nil
-	})
+	awaitCount(t, &all, records, "records")
 	end()
 	if n := given.Load(); n > 50 {
 		t.Errorf("%d records are unfinished, and 5 is the bound", n)
@@ -110,12 +123,7 @@ func TestConsumerTrustsItsOwnPositionsAlone(t *testing.T) {
 		t.Helper()
 		var n atomic.Int64
 		_, stop := consume(t, k, ConsumerConfig{Group: group, Topic: topic, TopicID: topicID}, func(_ Record, finished func()) { n.Add(1); finished() })
-		kafkatest.Wait(t, time.Minute, func() error {
-			if n.Load() < int64(want) {
-				return fmt.Errorf("%d records were read, want %d", n.Load(), want)
-			}
-			return nil
-		})
+		awaitCount(t, &n, int64(want), "records")
 		stop()
 		if n.Load() != int64(want) {
 			t.Errorf("%d records were read, want %d", n.Load(), want)
@@ -166,31 +174,15 @@ func TestConsumerStopsDuringRebalance(t *testing.T) {
 		})
 		return n
 	}
-	reach := func(n *atomic.Int64, want int64, what string) {
-		t.Helper()
-		kafkatest.Wait(t, time.Minute, func() error {
-			if have := n.Load(); have < want {
-				return fmt.Errorf("%d %s, want %d", have, what, want)
-			}
-			return nil
-		})
-	}
 
 	// The first record keeps the one that reads busy until the test lets it go on.
 	busy, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	var finish func()
-	x, err := NewConsumer(ConsumerConfig{Settings: settings(t, strings.Join(k.Servers, ",")), Group: group, Topic: topic, Log: quiet()})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- x.Run(ctx, func(_ Record, finished func()) {
-			once.Do(func() { finish = finished; close(busy); <-goOn })
-		})
-	}()
+	_, ended := begin(ctx, t, k, ConsumerConfig{Group: group, Topic: topic}, func(_ Record, finished func()) {
+		once.Do(func() { finish = finished; close(busy); <-goOn })
+	})
 	<-busy
 
 	// Another one comes. It joins, and two heartbeats later the first one's client knows;
@@ -199,14 +191,14 @@ func TestConsumerStopsDuringRebalance(t *testing.T) {
 	joins := seen(kmsg.JoinGroup)
 	var others atomic.Int64
 	_, leave := consume(t, k, ConsumerConfig{Group: group, Topic: topic}, func(_ Record, finished func()) { others.Add(1); finished() })
-	reach(joins, 1, "requests to join")
-	reach(seen(kmsg.Heartbeat), 5, "heartbeats")
+	awaitCount(t, joins, 1, "requests to join")
+	awaitCount(t, seen(kmsg.Heartbeat), 5, "heartbeats")
 
 	// The one that reads stops, with something to be committed when it is told.
 	commits := seen(kmsg.OffsetCommit)
 	stop()
 	close(goOn)
-	reach(commits, 1, "commits")
+	awaitCount(t, commits, 1, "commits")
 	finish()
 	select {
 	case err := <-ended:
@@ -216,7 +208,7 @@ func TestConsumerStopsDuringRebalance(t *testing.T) {
 	case <-time.After(consumerClose * 2 / 3): // it was not left behind
 		t.Fatal("the consumer does not stop")
 	}
-	reach(&others, records-1, "records of the other one")
+	awaitCount(t, &others, records-1, "records of the other one")
 	leave()
 	if n := others.Load(); n != records-1 {
 		t.Errorf("the other one has read %d records, and one of %d was finished before", n, records)

@@ -189,23 +189,30 @@ func TestScanPassesAbortedRecordsAtTheEnd(t *testing.T) {
 	}
 }
 
+// strangeTransaction leaves a transaction open in the first partition of a topic, by a
+// client that is none of ours, whatever its id; its time-out is ten minutes.
+func strangeTransaction(t *testing.T, k *kafkatest.Kafka, topic, id string) {
+	t.Helper()
+	stranger, err := kgo.NewClient(append(k.Opts(), kgo.TransactionalID(id), kgo.TransactionTimeout(10*time.Minute), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stranger.Close)
+	if err := stranger.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := stranger.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Partition: 0, Value: []byte("strange")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A record of a transaction that does not say who writes it cannot be helped;
 // the others can.
 func TestOpenWriterWithoutNameIsTold(t *testing.T) {
 	t.Parallel()
 	k := kafkatest.Start(t)
 	e, held, _ := solo(t, k, 1)
-	stranger, err := kgo.NewClient(append(k.Opts(), kgo.TransactionalID(k.Prefix+"stranger"), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stranger.Close()
-	if err := stranger.BeginTransaction(); err != nil {
-		t.Fatal(err)
-	}
-	if err := stranger.ProduceSync(t.Context(), &kgo.Record{Topic: e.out, Partition: 0, Value: []byte("?")}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
+	strangeTransaction(t, k, e.out, k.Prefix+"stranger")
 	dead := leaveOpen(t, e, oneRecord(e.out, held[0], 1, "open"))
 	writers, err := e.look.OpenWriters(t.Context(), e.out, 0)
 	if err == nil || !slices.Equal(writers, []string{dead}) {

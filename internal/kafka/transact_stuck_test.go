@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/evento-oss/evento/internal/kafkatest"
@@ -98,17 +97,7 @@ func TestOutcomeDoesNotWaitForWhoTookOurOtherIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range e.txns.turns[1:] {
-		stranger, err := kgo.NewClient(append(k.Opts(), kgo.TransactionalID(p.id), kgo.TransactionTimeout(10*time.Minute), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(stranger.Close)
-		if err := stranger.BeginTransaction(); err != nil {
-			t.Fatal(err)
-		}
-		if err := stranger.ProduceSync(t.Context(), &kgo.Record{Topic: e.out, Partition: 0, Value: []byte("strange")}).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
+		strangeTransaction(t, k, e.out, p.id)
 	}
 	wire.Cut(kmsg.EndTxn, kafkatest.AfterAnswer, kafkatest.Always)
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second) // the embedded Kafka ends them after 20 s
