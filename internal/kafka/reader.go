@@ -37,7 +37,8 @@ type ReaderConfig struct {
 	// thread and a connection for each broker it has met.
 	Consumers int
 
-	// Stall is how long a read waits without getting any further. 0 means 30 s.
+	// Stall is how long a read waits without getting any further. 0 means 30 s. After
+	// a sixth of it there is a warning in the log.
 	Stall time.Duration
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 // goroutine at a time.
 type cursor struct {
 	client *ck.Consumer
+	log    *slog.Logger
 	stall  time.Duration
 
 	topic     string
@@ -23,10 +25,15 @@ type cursor struct {
 
 	moved   time.Time // when the position last changed
 	trouble error     // what librdkafka last complained of, since then
+	warned  bool      // of no progress, since then
 }
 
 // pollWait is how long one poll of librdkafka may take; contexts are looked at in between.
 const pollWait = 100 * time.Millisecond
+
+// stallWarning is the part of the stall time after which a read that gets no further
+// is told of in the log: long before it fails, somebody waits for its answer.
+const stallWarning = 6
 
 // open makes a consumer that no group knows of.
 func (r *Reader) open(overrides ck.ConfigMap) (*cursor, error) {
@@ -53,15 +60,15 @@ func (r *Reader) open(overrides ck.ConfigMap) (*cursor, error) {
 		return nil, fmt.Errorf("%w: consumer: %w", ErrSettings, err)
 	}
 	r.background.Go(func() { forwardLogs(client.Logs(), r.config.Log) })
-	return &cursor{client: client, stall: r.config.Stall}, nil
+	return &cursor{client: client, log: r.config.Log, stall: r.config.Stall}, nil
 }
 
 func (c *cursor) at() string { return fmt.Sprintf("%s/%d/%d", c.topic, c.partition, c.position) }
 
 // start begins to read at an offset.
 func (c *cursor) start(topic string, partition int32, offset int64) error {
-	c.topic, c.partition, c.position = topic, partition, offset
-	c.moved, c.trouble = time.Now(), nil
+	c.topic, c.partition = topic, partition
+	c.move(offset)
 	if err := c.client.Assign([]ck.TopicPartition{{Topic: &c.topic, Partition: partition, Offset: ck.Offset(offset)}}); err != nil {
 		return fmt.Errorf("read from %s: %w", c.at(), err)
 	}
@@ -70,7 +77,7 @@ func (c *cursor) start(topic string, partition int32, offset int64) error {
 
 // jump goes on at another offset of the partition that is being read.
 func (c *cursor) jump(offset int64) error {
-	c.position, c.moved, c.trouble = offset, time.Now(), nil
+	c.move(offset)
 	done, err := c.client.SeekPartitions([]ck.TopicPartition{{Topic: &c.topic, Partition: c.partition, Offset: ck.Offset(offset)}})
 	if err == nil && len(done) == 1 {
 		err = done[0].Error
@@ -93,7 +100,13 @@ func (c *cursor) next(ctx context.Context, target int64) (*ck.Message, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("read at %s: %w", c.at(), context.Cause(ctx))
 		}
-		if time.Since(c.moved) > c.stall {
+		idle := time.Since(c.moved)
+		if idle > c.stall/stallWarning && !c.warned {
+			c.warned = true
+			c.log.Warn("a read gets no further: a transaction is open there, or its broker is slow", "topic", c.topic, "partition", c.partition,
+				"offset", c.position, "target", target, "waited", idle.Round(time.Millisecond), "limit", c.stall)
+		}
+		if idle > c.stall {
 			if c.trouble != nil {
 				return nil, fmt.Errorf("read at %s on the way to offset %d: no progress for %v: %w", c.at(), target, c.stall, c.trouble)
 			}
@@ -128,7 +141,10 @@ func (c *cursor) poll() (m *ck.Message, end bool, err error) {
 	return nil, false, nil
 }
 
-func (c *cursor) move(to int64) { c.position, c.moved, c.trouble = to, time.Now(), nil }
+func (c *cursor) move(to int64) {
+	c.position, c.moved = to, time.Now()
+	c.trouble, c.warned = nil, false
+}
 
 // failed says whether a read can go on after an error: librdkafka tries
 // whatever may pass again by itself.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -90,11 +91,11 @@ func TestCommittedReadsWaitForOpenTransactions(t *testing.T) {
 	if _, err := impatient.Points(soon(t), l.topic, 0, []int64{2}); !errors.Is(err, ErrStalled) {
 		t.Errorf("points: %v, want ErrStalled", err)
 	}
-	if got := l.scan(impatient, 0, ToEnd, ReadUncommitted); got != "0:a 1:b 2:c" {
+	patient := l.reader(20 * time.Second)
+	if got := l.scan(patient, 0, ToEnd, ReadUncommitted); got != "0:a 1:b 2:c" {
 		t.Errorf("uncommitted scan: %q", got)
 	}
 
-	patient := l.reader(20 * time.Second)
 	var waiting sync.WaitGroup
 	read := make(chan struct{}, 1)
 	waiting.Go(func() {
@@ -124,6 +125,48 @@ func TestCommittedReadsWaitForOpenTransactions(t *testing.T) {
 	cancel()
 	if err := patient.Scan(ctx, l.topic, 0, 0, 5, ReadCommitted, func(Record) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that is over: %v", err)
+	}
+}
+
+// lines are what a log writes.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
+
+// Long before a read below an open transaction fails, the log says where it waits.
+func TestReadsThatGetNoFurtherAreToldOf(t *testing.T) {
+	t.Parallel()
+	l := newLog(t)
+	l.write("a")
+	l.transaction("b")
+	l.write("c")
+	warnings := make(lines, 100)
+	r, err := NewReader(ReaderConfig{Settings: l.settings, Stall: 20 * time.Second,
+		Log: slog.New(slog.NewTextHandler(warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	ctx, cancel := context.WithCancel(soon(t))
+	ended := make(chan error, 1)
+	go func() {
+		ended <- r.Scan(ctx, l.topic, 0, 0, ToEnd, ReadCommitted, func(Record) error { return nil })
+	}()
+	want := fmt.Sprintf("topic=%s partition=0 offset=1 target=3 waited=", l.topic)
+	for told := 0; told == 0; {
+		select {
+		case line := <-warnings: // others may be of a slow start
+			told = strings.Count(line, want)
+		case err := <-ended:
+			t.Fatalf("the read failed before: %v", err)
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 
