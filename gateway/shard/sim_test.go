@@ -3,10 +3,13 @@ package shard
 import (
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +29,26 @@ func TestSimulation(t *testing.T) {
 	for seed := *simFrom; seed < *simFrom+uint64(*simSeeds); seed++ {
 		if err := newWorld(seed).play(); err != nil {
 			t.Fatalf("seed %d: %v\nrepeat with: go test ./gateway/shard -run TestSimulation -sim.seeds 1 -sim.from %d -sim.print", seed, err, seed)
+		}
+	}
+}
+
+// All follows from the seed: it repeats a failure.
+func TestSimulationIsDeterministic(t *testing.T) {
+	for seed := range uint64(40) {
+		var histories [2]strings.Builder
+		for i := range histories {
+			w := newWorld(seed + 1)
+			w.print = &histories[i]
+			if err := w.play(); err != nil {
+				t.Fatalf("seed %d: %v", seed+1, err)
+			}
+		}
+		one, two := strings.Split(histories[0].String(), "\n"), strings.Split(histories[1].String(), "\n")
+		for i := range max(len(one), len(two)) {
+			if i >= len(one) || i >= len(two) || one[i] != two[i] {
+				t.Fatalf("seed %d: the histories of %d and %d lines differ from line %d on", seed+1, len(one), len(two), i+1)
+			}
 		}
 	}
 }
@@ -71,7 +94,7 @@ type world struct {
 	poison  map[runtime.CommandKey]bool // fails for good
 	strays  map[int64]bool              // commands of another partition, by offset: whether they were forwarded
 	lists   map[runtime.AggregateID]string
-	lines   []string
+	print   io.Writer           // of the history; nil: nobody reads it
 	reads   map[uint64]*simRead // not answered yet
 	lastAsk uint64
 	wrong   error // the first wrong answer
@@ -98,17 +121,21 @@ type simAnswer struct {
 }
 
 func newWorld(seed uint64) *world {
-	return &world{
+	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 7)), now: time.UnixMilli(1_700_000_000_000), seed: seed,
 		heads: map[runtime.AggregateID]Head{}, reads: map[uint64]*simRead{},
 		sent: map[runtime.CommandKey]*Command{}, poison: map[runtime.CommandKey]bool{}, lists: map[runtime.AggregateID]string{},
 		strays: map[int64]bool{},
 	}
+	if *simPrint {
+		w.print = os.Stdout
+	}
+	return w
 }
 
 func (w *world) logf(format string, args ...any) {
-	if *simPrint {
-		fmt.Printf("%s "+format+"\n", append([]any{w.now.Format("05.000")}, args...)...)
+	if w.print != nil {
+		fmt.Fprintf(w.print, "%s "+format+"\n", append([]any{w.now.Format("05.000")}, args...)...)
 	}
 }
 

@@ -73,13 +73,12 @@ func (w *world) carryOut(faults bool) {
 
 // read asks for a snapshot, or takes a question back.
 func (w *world) read() {
-	for token, r := range w.reads {
-		if w.chance(20) {
-			w.shard.Unread(r.id, token)
-			delete(w.reads, token)
-			return
-		}
-		break
+	// The oldest one: the order of a map would be another one each time.
+	if len(w.reads) > 0 && w.chance(20) {
+		token := slices.Min(slices.Collect(maps.Keys(w.reads)))
+		w.shard.Unread(w.reads[token].id, token)
+		delete(w.reads, token)
+		return
 	}
 	w.lastAsk++
 	r := &simRead{id: runtime.AggregateID("acc:" + strconv.Itoa(w.rng.IntN(1+int(w.seed%4)))), asked: w.now}
