@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/evento-oss/evento/examples/bank/checking/gen"
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/internal/kafkatest"
+	"github.com/evento-oss/evento/internal/porttest"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -27,17 +27,6 @@ func (fixedRoutes) Load(context.Context) error    { return nil }
 func (fixedRoutes) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (r fixedRoutes) Triggers(context.Context) ([]TriggerInfo, error) {
 	return []TriggerInfo{{Name: r.handler.Name, Role: "handler,aggregator", Aggregate: "CheckingAccount", Subscriber: r.handler.URL}}, nil
-}
-
-// freePort returns a loopback address that nobody listens on at this moment.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // runGateway runs a whole gateway with the bank's checking account, and returns its URL.
@@ -60,9 +49,9 @@ func runGatewayFor(t testing.TB, layout kafka.Layout, world *functionWorld) stri
 	ctx, stop := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	config := Config{
-		HTTP:  HTTPConfig{Installation: "test", Listen: freePort(t), Internal: "127.0.0.1:0", Grace: 10 * time.Second},
+		HTTP:  HTTPConfig{Installation: "test", Listen: porttest.Free(t), Internal: "127.0.0.1:0", Grace: 10 * time.Second},
 		Kafka: settings, Topics: kafka.Topics{Prefix: cluster.Prefix + "e", Layout: layout}, Partitions: 2, Replication: 1, MinInSync: 1,
-		SchemaDir: "../examples/bank/schemas", Routes: func(CommandTypes) Routes { return fixedRoutes{world.router} },
+		SchemaDir: "../examples/bank/schemas", Routes: func(CommandTypes) Routes { return fixedRoutes{world.router} }, SessionTimeout: 28 * time.Second,
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Ready: func() { close(ready) },
 	}
 	go func() { done <- Run(ctx, config) }()
@@ -180,7 +169,7 @@ func TestStopWhileStarting(t *testing.T) {
 	}
 	run := func(ctx context.Context, routes Routes) error {
 		return Run(ctx, Config{
-			HTTP:  HTTPConfig{Installation: "test", Listen: freePort(t), Internal: "127.0.0.1:0", Grace: 10 * time.Second},
+			HTTP:  HTTPConfig{Installation: "test", Listen: porttest.Free(t), Internal: "127.0.0.1:0", Grace: 10 * time.Second},
 			Kafka: settings, Topics: kafka.Topics{Prefix: cluster.Prefix + "e"}, Partitions: 2, Replication: 1, MinInSync: 1,
 			SchemaDir: "../examples/bank/schemas", Routes: func(CommandTypes) Routes { return routes },
 			Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),

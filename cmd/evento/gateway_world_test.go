@@ -3,27 +3,19 @@ package main
 import (
 	"context"
 	"log/slog"
-	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/evento-oss/evento/gateway"
+	"github.com/evento-oss/evento/internal/porttest"
 )
 
 // runGateway runs a gateway in this process, on addresses of its own that it puts
 // into the flags, and returns when it is ready. It is stopped by stop, or with the test.
 func runGateway(t *testing.T, f *gatewayFlags, log *slog.Logger) (stop func()) {
 	t.Helper()
-	free := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	f.listen, f.internal = free(), free()
+	f.listen, f.internal = porttest.Free(t), porttest.Free(t)
 	config, err := f.config(log)
 	if err != nil {
 		t.Fatal(err)

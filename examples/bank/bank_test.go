@@ -21,23 +21,15 @@ import (
 	savings "github.com/evento-oss/evento/examples/bank/savings/gen"
 	"github.com/evento-oss/evento/examples/bank/transfers"
 	"github.com/evento-oss/evento/internal/dev"
+	"github.com/evento-oss/evento/internal/porttest"
 	"github.com/evento-oss/evento/runtime"
 )
 
 // start runs a built function as a platform does, on a free port.
 func start(t *testing.T, binary string) (url string, process *exec.Cmd) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	// The port is free a moment before; a function cannot be told "any".
-	listener, err := runtime.Listen(ctx, runtime.Config{Bind: "127.0.0.1", Port: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-
-	process = exec.CommandContext(ctx, binary)
+	address := porttest.Free(t)
+	process = exec.Command(binary)
 	process.Env = []string{"EVENTO_BIND=127.0.0.1", "PORT=" + address[len("127.0.0.1:"):]}
 	out, err := process.StdoutPipe()
 	if err != nil {
@@ -47,6 +39,8 @@ func start(t *testing.T, binary string) (url string, process *exec.Cmd) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { process.Process.Kill() })
+	late := time.AfterFunc(patience, func() { process.Process.Kill() })
+	defer late.Stop()
 	var line struct{ Msg, Address string }
 	text, err := bufio.NewReader(out).ReadBytes('\n')
 	if err != nil {

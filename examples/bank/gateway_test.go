@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/evento-oss/evento/internal/kafkatest"
+	"github.com/evento-oss/evento/internal/porttest"
 	"github.com/evento-oss/evento/runtime"
 )
 
@@ -42,11 +42,11 @@ func startGateway(t *testing.T, schemas, stack string, functions map[string]http
 		t.Fatalf("%v\n%s", err, out)
 	}
 	kafka := kafkatest.Start(t)
-	listen := freeAddress(t)
+	listen := porttest.Free(t)
 	args := []string{
 		"gateway", "--kafka-property", "bootstrap.servers=" + strings.Join(kafka.Servers, ","), "--prefix", kafka.Prefix + "bank",
 		"--partitions", "4", "--replication", "1", "--min-insync-replicas", "1",
-		"--listen", listen, "--internal", freeAddress(t), "--schemas", schemas, "--stack", stack,
+		"--listen", listen, "--internal", porttest.Free(t), "--schemas", schemas, "--stack", stack,
 	}
 	for name, handler := range functions {
 		server := httptest.NewServer(handler)
@@ -89,21 +89,6 @@ func startGateway(t *testing.T, schemas, stack string, functions map[string]http
 		t.Fatalf("the gateway is not ready after %s", patience)
 	}
 	return &running{t: t, url: "http://" + listen}
-}
-
-// freeAddress returns an address that nobody listens on, below the ports that the
-// kernel gives to outgoing connections: so it is still free in a moment.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address
-		}
-	}
-	t.Fatal("no free port found")
-	return ""
 }
 
 // functionServer serves a function in this process.

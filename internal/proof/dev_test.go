@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/evento-oss/evento/internal/porttest"
 )
 
 const cartStack = `version: 1.0
@@ -37,11 +39,11 @@ func TestFirstFunction(t *testing.T) {
 		os.Symlink(template, filepath.Join(dir, "template")), os.WriteFile(stack, []byte(cartStack), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := porttest.Free(t)
 	_, port, _ := strings.Cut(address, ":")
 	program := evento(t)
 	dev := start(t, "dev", program, nil, "dev", "--dir", filepath.Join(dir, ".evento"), "--port", port, "--stack", stack)
-	dev.awaitLine(t, "broker on") // all functions are built
+	dev.awaitLineFor(t, 4*patience, "broker on") // all functions are built
 	dev.awaitLine(t, "Ctrl-C")
 	send := func(words ...string) string {
 		t.Helper()

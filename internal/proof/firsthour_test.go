@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/evento-oss/evento/internal/porttest"
 )
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
@@ -21,10 +23,10 @@ func TestFirstHour(t *testing.T) {
 	if err := os.Symlink(evento(t), filepath.Join(dir, "bin", "evento")); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := porttest.Free(t)
 	_, port, _ := strings.Cut(address, ":")
 	dev := start(t, "dev", evento(t), nil, "dev", "--dir", filepath.Join(dir, ".evento"), "--port", port)
-	dev.awaitLine(t, "Ctrl-C")
+	dev.awaitLineFor(t, 4*patience, "Ctrl-C") // all functions are built
 	shell := func(t *testing.T, lines string) string {
 		t.Helper()
 		cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.ReplaceAll(lines, "127.0.0.1:8090", address))

@@ -3,8 +3,6 @@ package proof
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -228,20 +226,4 @@ func try(limit time.Duration, done func() error) error {
 		}
 		<-tick.C
 	}
-}
-
-// freeAddress returns an address that nobody listens on. It is below the ports
-// that the kernel gives to outgoing connections, and beside those of
-// scripts/with-real, so that it is still free when a process is started again.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(8000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address
-		}
-	}
-	t.Fatal("no free port found")
-	return ""
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/evento-oss/evento/internal/dev"
+	"github.com/evento-oss/evento/internal/porttest"
 )
 
 // redisEnv names a real Redis, host:port.
@@ -142,7 +143,7 @@ func startRealRedis(t testing.TB) *ownRedis {
 	if err != nil {
 		t.Skip("needs redis-server, which is not on this machine")
 	}
-	address := freeAddress(t)
+	address := porttest.Free(t)
 	r := &ownRedis{dir: t.TempDir(), program: program}
 	r.sharedRedis = newSharedRedis(t, address)
 	r.start(t)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/evento-oss/evento/internal/kafka"
 	"github.com/evento-oss/evento/internal/kafkatest"
+	"github.com/evento-oss/evento/internal/porttest"
 )
 
 // partitions is how many the topics of a test have: some for each gateway, and
@@ -86,7 +87,7 @@ func newWorld(t testing.TB, s setup) *world {
 		s.servers = func(int) []string { return w.kafka.Servers }
 	}
 	for i := range max(1, s.gateways) {
-		listen, internal := freeAddress(t), freeAddress(t)
+		listen, internal := porttest.Free(t), porttest.Free(t)
 		g := &gateway{
 			name: fmt.Sprintf("gateway-%d", i), url: "http://" + listen, program: program,
 			args: []string{
@@ -249,7 +250,7 @@ type function struct {
 // startFunction starts a function and returns when it is healthy.
 func startFunction(t testing.TB, name, program string, env []string) *function {
 	t.Helper()
-	address := freeAddress(t)
+	address := porttest.Free(t)
 	_, port, _ := strings.Cut(address, ":")
 	f := &function{name: name, program: program, url: "http://" + address, env: append([]string{"EVENTO_BIND=127.0.0.1", "PORT=" + port}, env...)}
 	f.start(t)
