@@ -78,8 +78,11 @@ func TestPartitionsAreLeftInOneTransaction(t *testing.T) {
 	t.Parallel()
 	var transactions, positions atomic.Int32
 	clean := handOver(t, func(e *Engine, ctx context.Context, txn kafka.Txn) kafka.Result {
-		transactions.Add(1)
-		positions.Add(int32(len(txn.Offsets)))
+		// What is still to be said of a command that was set aside may come before.
+		if slices.ContainsFunc(txn.Records, func(r kafka.Record) bool { return r.Topic == e.cfg.Topics.Heads() }) {
+			transactions.Add(1)
+			positions.Add(int32(len(txn.Offsets)))
+		}
 		return e.commit.Commit(ctx, txn)
 	})
 	if transactions.Load() != 1 || positions.Load() != 4 {

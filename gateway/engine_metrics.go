@@ -85,8 +85,9 @@ func (m *EngineMetrics) backlog(b shard.Backlog, paused int, full bool) {
 	m.aside.Set(float64(b.Aside))
 	m.asideBytes.Set(float64(b.AsideBytes))
 	m.paused.Set(float64(paused))
-	m.asideFull.Set(0)
+	isFull := 0.0
 	if full {
-		m.asideFull.Set(1)
+		isFull = 1
 	}
+	m.asideFull.Set(isFull)
 }

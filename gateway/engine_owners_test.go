@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -11,6 +12,10 @@ import (
 // shared by all, and where an answer of a moment ago is at hand, that is used.
 func TestSlowOwnersHoldUpNobody(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, slowOwners)
+}
+
+func slowOwners(t *testing.T) {
 	asked := make(chan struct{}, 10)
 	answer := make(chan map[int32]string)
 	table := &ownerTable{

@@ -103,7 +103,7 @@ func (w *engineWorld) start(partitions int32, change ...func(*EngineConfig)) *ru
 	config := EngineConfig{
 		Installation: "test", Topics: w.topics, Partitions: partitions,
 		CommandsID: ids.get(w.topics.Commands()), EventsID: ids.get,
-		Group:     kafka.GroupConfig{Client: franz, Group: group, Topic: w.topics.Commands(), Address: fmt.Sprintf("127.0.0.1:%d", w.engines), Log: w.log},
+		Group:     kafka.GroupConfig{Client: franz, Group: group, Topic: w.topics.Commands(), Address: fmt.Sprintf("127.0.0.1:%d", w.engines), SessionTimeout: 28 * time.Second, Log: w.log},
 		Transacts: kafka.TransactorConfig{Client: franz, Log: w.log},
 		Takeover:  look, Producer: w.producer, Reader: w.reader, History: kafka.NewHistory(w.reader, slog.New(slog.DiscardHandler)),
 		Catalogue: w.functionWorld.schemas, Schemas: w.schemas, Functions: w.Functions,

@@ -54,6 +54,7 @@ func newHTTPBench(t *testing.T, change ...func(*HTTPConfig, *HTTPNeeds)) *httpBe
 	need.Waiters = NewWaiters(b.internal.Listener.Addr().String(), config.Wait)
 	b.waiters = need.Waiters
 	b.poster = NewOutcomePoster(b.waiters, config.InternalSecrets, need.Metrics, log)
+	b.poster.timeout = time.Minute
 	var err error
 	if b.server, err = NewHTTPServer(config, need); err != nil {
 		t.Fatal(err)
@@ -98,6 +99,10 @@ func (b *httpBench) callAt(base, method, path, body string, headers ...string) a
 	return a
 }
 
+// testClient is of its own: a server of httptest that ends closes the idle connections
+// of the default one, and with them one whose answer has just come.
+var testClient = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+
 func httpCall(ctx context.Context, base, method, path, body string, headers ...string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -113,7 +118,7 @@ func httpCall(ctx context.Context, base, method, path, body string, headers ...s
 		}
 		r.Header[name] = append(r.Header[name], value) // as it is written, to send variants of case
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := testClient.Do(r)
 	if err != nil {
 		return answer{}, err
 	}

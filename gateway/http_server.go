@@ -54,7 +54,8 @@ type HTTPServer struct {
 	inflight limitGauge
 	seats    *streamSeats
 	signer   *internalSigner
-	proxy    *http.Client // to owning gateways
+	proxy    *http.Client  // to owning gateways
+	cached   time.Duration // how long a snapshot is looked for before the owner is asked
 	metrics  http.Handler
 	stopping atomic.Bool
 	crowded  atomic.Pointer[map[runtime.AggregateID]struct{}] // told by other gateways
@@ -80,6 +81,7 @@ func NewHTTPServer(c HTTPConfig, need HTTPNeeds) (*HTTPServer, error) {
 		seats:    &streamSeats{limit: c.MaxStreams},
 		signer:   newInternalSigner(c.InternalSecrets, time.Now),
 		proxy:    newInternalClient(),
+		cached:   cachedTimeout,
 		metrics:  promhttp.HandlerFor(need.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4}),
 		now:      time.Now,
 	}

@@ -40,6 +40,7 @@ type OutcomePoster struct {
 	metrics *Metrics
 	log     *slog.Logger
 	now     func() time.Time
+	timeout time.Duration // of one post
 	in      chan outcomeFor
 }
 
@@ -57,6 +58,7 @@ func NewOutcomePoster(local *Waiters, secrets [][]byte, metrics *Metrics, log *s
 		metrics: metrics,
 		log:     log,
 		now:     time.Now,
+		timeout: outcomePostTimeout,
 		in:      make(chan outcomeFor, outcomeQueue),
 	}
 }
@@ -202,7 +204,7 @@ collect:
 }
 
 func (p *OutcomePoster) post(ctx context.Context, address string, body []byte) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, outcomePostTimeout, fmt.Errorf("no answer within %s", outcomePostTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, fmt.Errorf("no answer within %s", p.timeout))
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+outcomePostPath, bytes.NewReader(body))
 	if err != nil {

@@ -77,7 +77,7 @@ func (s *HTTPServer) answerCached(w http.ResponseWriter, r *http.Request, q aggr
 	if !allowed || passedOn(r.Context()) {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(r.Context(), cachedTimeout, fmt.Errorf("no snapshot within %s", cachedTimeout))
+	ctx, cancel := context.WithTimeoutCause(r.Context(), s.cached, fmt.Errorf("no snapshot within %s", s.cached))
 	defer cancel()
 	state, recorded, err := s.need.Reader.Cached(ctx, q.entity.Aggregate(), func(version uint64, recorded time.Time) bool {
 		return need.enough(s.now(), version, recorded)

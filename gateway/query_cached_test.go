@@ -109,7 +109,7 @@ func (w *cachedWorld) gateway(t *testing.T) *cachedGateway {
 	ids := topicIDs{admin: w.admin, ids: map[string]string{}}
 	var err error
 	g.snapshots, err = NewSnapshots(SnapshotSettings{
-		URL: "redis://" + w.redis.Addr(), Cluster: "c", Epoch: "1", Logger: w.log, Timeout: 5 * time.Second,
+		URL: "redis://" + w.redis.Addr(), Cluster: "c", Epoch: "1", Logger: w.log, Timeout: time.Minute,
 		TopicID: func(runtime.AggregateID) string { return ids.get(w.topics.Events("CheckingAccount")) },
 		Fold:    func(runtime.AggregateID) (int, bool) { return w.KnownFold("CheckingAccount") },
 	})
@@ -125,6 +125,7 @@ func (w *cachedWorld) gateway(t *testing.T) *cachedGateway {
 		c.Group.Address = g.internal.Listener.Addr().String()
 		c.Snapshots, c.Saves = g.snapshots, g.saves
 	})
+	g.server.cached = time.Minute // the owner is asked when the snapshot will not do, not when the machine is slow
 	g.server.need.Reader, g.server.need.Schemas = g.Engine, CatalogueSchemas{w.functionWorld.schemas}
 	return g
 }

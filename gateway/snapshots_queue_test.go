@@ -103,6 +103,7 @@ func TestSnapshotWriterNeverBlocksAndIsBounded(t *testing.T) {
 		if took := time.Since(began); took != 0 {
 			t.Errorf("puts waited %v", took)
 		}
+		synctest.Wait()
 		waiting, dropped := w.Queued()
 		if waiting > 1000+pipelineSnapshots || dropped == 0 || w.size > w.bytes {
 			t.Errorf("%d wait with %d bytes, %d dropped; the limits are %d and %d", waiting, w.size, dropped, w.limit, w.bytes)
@@ -113,6 +114,7 @@ func TestSnapshotWriterNeverBlocksAndIsBounded(t *testing.T) {
 		if err := w.Flush(t.Context()); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait()
 		if w.size != 0 || len(w.waiting) != 0 || w.order != nil {
 			t.Errorf("%d bytes in %d snapshots left after a flush", w.size, len(w.waiting))
 		}
@@ -126,13 +128,14 @@ func TestSnapshotWriterTriesAgainWithoutGoingBack(t *testing.T) {
 		s.fail, s.took = away, time.Second
 		w.Put(versionOf("credit:1", 1))
 		w.Put(versionOf("credit:2", 1))
+		synctest.Wait() // the first try is under way
 		if err := w.Flush(t.Context()); !errors.Is(err, away) {
 			t.Fatalf("flush says %v while redis is away", err)
 		}
 		// While the old one is on its way once more, and fails once more, a newer one comes.
-		<-time.After(snapshotRetryDelay + 500*time.Millisecond)
+		<-time.After(snapshotRetryDelay + s.took/2)
 		w.Put(versionOf("credit:1", 2))
-		<-time.After(400 * time.Millisecond)
+		<-time.After(s.took/2 + snapshotRetryDelay/2) // then it is left alone
 		s.mu.Lock()
 		s.fail, s.took = nil, 0
 		s.mu.Unlock()

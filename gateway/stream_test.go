@@ -172,8 +172,10 @@ func TestStreamShowsCommittedEventsAndGoesOn(t *testing.T) {
 			sent := w.command(w.message("checking:1", "c-3", "CheckingAccount.ReceiveDeposit", oneDeposit), nil)
 			committed := w.eventOf(sent, w.message("checking:1", "", "CheckingAccount.DepositReceived", oneDeposit), 2)
 			at, end := w.transaction(w.topics.Events("CheckingAccount"), committed)
-			if len(live.messages) > 0 {
-				t.Errorf("an open transaction is shown: %+v", <-live.messages)
+			for range len(live.messages) {
+				if m := <-live.messages; m.data != "" { // not a sign of life
+					t.Errorf("an open transaction is shown: %+v", m)
+				}
 			}
 			end(kgo.TryCommit)
 			live.wantIDs("a transaction that commits", Recorded{Message: committed, At: at[0]})
@@ -466,10 +468,7 @@ func TestStreamsAreCutWhenKafkaCannotBeRead(t *testing.T) {
 	_, opened := w.open("checking:1", "c-1")
 	s.wantIDs("before", opened)
 	w.streams.cutAll("failed", "because of the test")
-	m, _ := s.next()
-	if m.event != "end" || !strings.Contains(m.data, `"reason":"failed"`) {
-		t.Errorf("the last word is %+v", m)
-	}
+	m := s.wantEnd("failed")
 	_, further := w.open("checking:1", "c-2")
 	w.listen("", "Last-Event-ID: "+m.id).wantIDs("after", further)
 }
