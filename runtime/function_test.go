@@ -281,7 +281,7 @@ func TestAnExecutionKeepsWhatWasDoneBeforeTheTrouble(t *testing.T) {
 			// Only who hangs runs into the deadline; a busy machine takes its time for the others.
 			timeout := 30 * time.Second
 			if c.code == runtime.FailureDeadline {
-				timeout = 2 * time.Second
+				timeout = 5 * time.Second
 			}
 			url := serve(t, f, runtime.Config{ExecTimeout: timeout})
 			var all []*runtime.Message
@@ -324,7 +324,7 @@ func TestALateExecutionBlamesTheRightCommand(t *testing.T) {
 	in := invocation(runtime.KindExecute, add(t, f, "a", 1), add(t, f, "b", 1), add(t, f, "c", 1), add(t, f, "stuck", 1))
 	large := message(t, f, "", "basket:1", &basket.Basket{Notes: map[string]string{"large": strings.Repeat("x", 8<<20)}})
 	in.StateSchema, in.State = large.Schema, large.Data
-	r := ask(t, serve(t, f, runtime.Config{ExecTimeout: 3 * time.Second}), in)[0]
+	r := ask(t, serve(t, f, runtime.Config{ExecTimeout: 6 * time.Second}), in)[0]
 	if len(r.Steps) == 0 || len(r.Steps) > 3 {
 		t.Fatalf("%d steps, want 1 to 3", len(r.Steps))
 	}

@@ -279,7 +279,7 @@ func TestAStopLetsCallsEnd(t *testing.T) {
 		return nil, nil
 	}}).Function
 	lock := filepath.Join(t.TempDir(), ".lock")
-	url, stop, ended := served(t, f, runtime.Config{LockFile: lock, StopDelay: 5 * time.Second}) // so long the probes can be asked
+	url, stop, ended := served(t, f, runtime.Config{LockFile: lock, StopDelay: 10 * time.Second}) // so long the probes can be asked
 	client := newClient(t, runtime.ClientOptions{})
 	call := make(chan error, 1)
 	go func() {

@@ -88,12 +88,22 @@ func (w *parkedWorld) evento(args ...string) (code int, out, errs string) {
 	return evento(w.t, "", append(args, "--gateway", w.url)...)
 }
 
-// must runs a command that has to succeed, and returns what it says.
-func (w *parkedWorld) must(args ...string) string {
+// ask runs a command, and returns what it says.
+func (w *parkedWorld) ask(args ...string) (string, error) {
 	w.t.Helper()
 	code, out, errs := w.evento(args...)
 	if code != exitOK {
-		w.t.Fatalf("evento %s: code %d\n%s%s", strings.Join(args, " "), code, out, errs)
+		return "", fmt.Errorf("evento %s: code %d\n%s%s", strings.Join(args, " "), code, out, errs)
+	}
+	return out, nil
+}
+
+// must is ask, of what has to succeed.
+func (w *parkedWorld) must(args ...string) string {
+	w.t.Helper()
+	out, err := w.ask(args...)
+	if err != nil {
+		w.t.Fatal(err)
 	}
 	return out
 }
@@ -118,7 +128,10 @@ func (w *parkedWorld) parked() (map[string]string, error) {
 	}
 	found := map[string]string{}
 	for _, p := range list.Parked {
-		one, _ := w.show(p.Coordinates)
+		one, _, err := w.show(p.Coordinates)
+		if err != nil {
+			return nil, err // it may have gone since
+		}
 		var payload struct {
 			Transaction string `json:"transaction_id"`
 		}
@@ -130,16 +143,15 @@ func (w *parkedWorld) parked() (map[string]string, error) {
 	return found, nil
 }
 
-func (w *parkedWorld) show(at string) (one parkedOne, text string) {
+func (w *parkedWorld) show(at string) (one parkedOne, text string, err error) {
 	w.t.Helper()
-	text = w.must("parked", "show", at, "-o", "json")
-	if err := json.Unmarshal([]byte(text), &one); err != nil {
-		w.t.Fatal(err)
+	if text, err = w.ask("parked", "show", at, "-o", "json"); err == nil {
+		err = json.Unmarshal([]byte(text), &one)
 	}
-	if one.Message == nil {
-		w.t.Fatalf("%s is shown without its message: %s", at, text)
+	if err == nil && one.Message == nil {
+		err = fmt.Errorf("%s is shown without its message: %s", at, text)
 	}
-	return one, text
+	return one, text, err
 }
 
 func (w *parkedWorld) awaitParked(n int) (found map[string]string) {
@@ -220,7 +232,10 @@ spec:
 	at := w.awaitParked(4)
 	before := map[string]string{}
 	for id, c := range at {
-		one, _ := w.show(c)
+		one, _, err := w.show(c)
+		if err != nil {
+			t.Fatal(err)
+		}
 		before[id] = one.Message.Schema + compact(one.Message.Payload)
 	}
 
@@ -246,7 +261,10 @@ spec:
 		t.Errorf("parked are %v, and were %v", after, at)
 	}
 	for id, c := range at {
-		one, text := w.show(c)
+		one, text, err := w.show(c)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got := one.Message.Schema + compact(one.Message.Payload); got != before[id] || strings.Contains(text, "channel") {
 			t.Errorf("%s is shown as\n%s\nand was\n%s", id, got, before[id])
 		}
@@ -264,7 +282,11 @@ spec:
 	w.must("parked", "retry", at["e1"])
 	w.must("parked", "drop", at["e2"], "--reason", "done by hand")
 	w.await("what was released is done", func() error {
-		first, second := w.events("checking:1"), w.events("checking:2")
+		first, err1 := w.ask("events", "checking:1", "-o", "json")
+		second, err2 := w.ask("events", "checking:2", "-o", "json")
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
 		if !strings.Contains(first, `"transaction_id":"p1"`) || !strings.Contains(second, `"transaction_id":"e1"`) {
 			return fmt.Errorf("events:\n%s\n%s", first, second)
 		}

@@ -15,6 +15,9 @@ type Point string
 // the first time.
 const Variable = "EVENTO_CRASH_AT"
 
+// Armed is the line that the process says when it begins to count after the signal.
+const Armed = "crash point is armed"
+
 // OnSignal ends the variable when what happens before the process gets a SIGUSR1
 // is not to be counted: "txn-begin:3@signal".
 const OnSignal = "@signal"

@@ -42,6 +42,7 @@ func init() {
 	go func() {
 		<-begin
 		armed.Store(true)
+		fmt.Fprintln(os.Stderr, Armed)
 	}()
 }
 

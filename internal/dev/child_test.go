@@ -15,7 +15,7 @@ func childOptions(t *testing.T) ChildOptions {
 	t.Helper()
 	return ChildOptions{
 		Program: os.Args[0], Dir: t.TempDir(), StackFile: "testdata/stack.yml", SchemaDir: "testdata",
-		Out: &lockedBuffer{}, Limit: time.Minute,
+		Out: &lockedBuffer{}, Limit: 5 * time.Minute, // everything is compiled
 	}
 }
 

@@ -203,7 +203,7 @@ func (p project) start(g *httpGateway) *run {
 	p.t.Helper()
 	o := testOptions(p.t)
 	o.StackFile, o.SchemaDir, o.Gateway = filepath.Join(p.dir, "stack.yml"), "", g.run
-	o.Timing.Quiet, o.Timing.Linger = 20*time.Millisecond, 50*time.Millisecond
+	o.Timing.Quiet, o.Timing.Linger = 20*time.Millisecond, 2*time.Second
 	r, _ := start(p.t, o)
 	return r
 }

@@ -101,7 +101,7 @@ func start(t *testing.T, o Options) (*run, State) {
 		return r, s
 	case err := <-r.done:
 		t.Fatalf("it ended before it was ready: %v\n%s", err, r.out)
-	case <-time.After(2 * time.Minute):
+	case <-time.After(5 * time.Minute):
 		t.Fatalf("not ready\n%s", r.out)
 	}
 	panic("unreachable")

@@ -16,7 +16,7 @@ import (
 
 // silence is the session of a member that a test lets fall silent: short, for the
 // test waits for its end, and long enough for heartbeats of a busy machine before.
-const silence = 3 * time.Second
+const silence = 6 * time.Second
 
 // Members come, go and come back while transactions run: whatever moves between
 // them, each input stands in the output once.

@@ -21,10 +21,10 @@ func TestTurnsWhoseMarkersAreStuckAreRenewed(t *testing.T) {
 	t.Parallel()
 	k := kafkatest.Embedded(t)
 	e, held, _ := solo(t, k, 1)
-	e.txns.cfg.Watchdog = 2 * time.Second
 	if err := e.txns.Warm(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	e.txns.cfg.Watchdog = 5 * time.Second
 	var mu sync.Mutex
 	stuck := map[string]bool{}
 	for _, p := range e.txns.turns {

@@ -191,6 +191,9 @@ func TestPartitionWithoutLeaderIsNamed(t *testing.T) {
 	t.Parallel()
 	k := kafkatest.Embedded(t)
 	e, held, _ := solo(t, k, 3)
+	if err := e.txns.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	away := k.Fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: e.out, Partitions: []int32{1}, Err: kerr.NotLeaderForPartition, Count: -1})
 	var txn Txn
 	for p := range int32(3) {
@@ -198,7 +201,7 @@ func TestPartitionWithoutLeaderIsNamed(t *testing.T) {
 		txn.Offsets = append(txn.Offsets, PartitionOffset{Held: held[p], Offset: 1})
 	}
 	usual := e.txns.cfg.Watchdog
-	e.txns.cfg.Watchdog = 2 * time.Second // for the one that is away; the others have their time
+	e.txns.cfg.Watchdog = 4 * time.Second // for the one that is away; the others have their time
 	r := e.txns.Commit(t.Context(), txn)
 	e.txns.cfg.Watchdog = usual
 	if r.Outcome != Aborted || r.Reason != ReasonRecord || r.Partition != 1 || !errors.Is(r.Err, ErrWatchdog) {
@@ -289,10 +292,10 @@ func TestLateEndDoesNotEndTheNext(t *testing.T) {
 	k := kafkatest.Start(t)
 	e, held, wire := solo(t, k, 1)
 	t.Cleanup(wire.Thaw)
-	e.txns.cfg.Watchdog = 3 * time.Second
 	if err := e.txns.Warm(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	e.txns.cfg.Watchdog = 5 * time.Second
 	p := e.txns.turns[e.txns.next]
 	wire.Freeze(kmsg.EndTxn)
 	r := e.txns.Commit(t.Context(), oneRecord(e.out, held[0], 1, "late"))

@@ -138,7 +138,7 @@ func TestCrashesBetweenEventAndCommand(t *testing.T) {
 func (g *gateway) awaitDispatchers(t testing.TB) {
 	t.Helper()
 	for name := range dispatchers {
-		g.now().awaitLine(t, "dispatcher took a partition over", `"`+name+`"`)
+		g.now().awaitLineFor(t, 4*time.Minute, "dispatcher took a partition over", `"`+name+`"`)
 	}
 }
 

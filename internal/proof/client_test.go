@@ -17,7 +17,7 @@ var (
 	// client waits longer for an answer than any command is asked to be waited for.
 	client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}
 	// plainClient keeps no connection: what it asks may be gone the next moment.
-	plainClient = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	plainClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 )
 
 func readAll(r *http.Response) ([]byte, error) {

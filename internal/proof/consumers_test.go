@@ -189,10 +189,11 @@ func TestProjection(t *testing.T) {
 		p := run()
 		l.reached(t, share)
 		wait(t, func() error {
-			if len(rowsOf(t, program, file)) == 0 {
-				return errors.New("the projection has no rows")
+			rows, err := rowsOf(program, file)
+			if err == nil && len(rows) == 0 {
+				err = errors.New("the projection has no rows")
 			}
-			return nil
+			return err
 		})
 		p.kill()
 	}
@@ -204,23 +205,26 @@ func TestProjection(t *testing.T) {
 		if p.err != nil {
 			t.Fatalf("projection %v: %v: %q", more, p.err, p.said(0, ""))
 		}
-		compareRows(t, rowsOf(t, program, file), events)
+		rows, err := rowsOf(program, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareRows(t, rows, events)
 	}
 }
 
 // rowsOf are the rows of a projection: version and balance of each account.
-func rowsOf(t testing.TB, program, file string) map[runtime.AggregateID]string {
-	t.Helper()
+func rowsOf(program, file string) (map[runtime.AggregateID]string, error) {
 	out, err := exec.Command(program, "--file", file, "--show").CombinedOutput()
 	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+		return nil, fmt.Errorf("%w: %s", err, out)
 	}
 	rows := map[runtime.AggregateID]string{}
 	for line := range strings.Lines(string(out)) {
 		entity, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		rows[runtime.AggregateID(entity)] = rest
 	}
-	return rows
+	return rows, nil
 }
 
 // compareRows holds the rows of a projection against the log.

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -161,6 +162,17 @@ func (r *crashRounds) one(t *testing.T, round *crashRound) {
 		r.w.awaitAllOwned(t)
 		began = time.Now()
 		signal(t, dies.now(), syscall.SIGUSR1)
+		wait(t, func() error { // what follows may be what passes the point
+			select {
+			case <-dies.now().exited:
+				return nil
+			default:
+			}
+			if len(dies.now().said(0, crash.Armed)) == 0 {
+				return errors.New("the gateway does not count yet")
+			}
+			return nil
+		})
 	}
 	if round.lure != nil {
 		round.lure(r)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -64,7 +65,7 @@ func (w *world) evidence(t testing.TB, h *history) evidence {
 			e.Events = append(e.Events, w.read(t, topic)...)
 		}
 	}
-	err := try(patience, func() error {
+	err := try(4*time.Minute, func() error {
 		if w.circle {
 			if err := w.calm(); err != nil {
 				return err

@@ -72,7 +72,7 @@ func offsetFaults() []fault {
 			}},
 	} {
 		list = append(list, fault{
-			name: f.name, does: f.does + ", then they are started again", ci: f.ci, may: []string{noAnswer, "503"},
+			name: f.name, does: f.does + ", then they are started again", ci: f.ci, may: []string{noAnswer, lateAnswer, "503"},
 			needs:  needs{ground: oneBroker, circle: true},
 			inject: func(tr *trial) { tr.changeOffsets(f.change) },
 		})

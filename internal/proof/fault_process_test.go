@@ -64,7 +64,7 @@ func processFaults() (list []fault) {
 			name: "gateway", is: "a gateway", needs: needs{session: session},
 			find:    func(tr *trial) *process { return tr.gateway(0).now() },
 			restart: func(tr *trial, _ *process) { tr.restart(0) },
-			killed:  []string{noAnswer}, paused: []string{lateAnswer},
+			killed:  []string{noAnswer, lateAnswer}, paused: []string{lateAnswer},
 			within: session + 4*time.Second,
 		}
 		if !circle {

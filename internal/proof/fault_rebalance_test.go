@@ -17,7 +17,7 @@ func rebalanceFaults() []fault {
 		needs: needs{session: 28 * time.Second}, lasts: 5 * time.Second, within: time.Second,
 		inject: func(tr *trial) { tr.gateway(0).now().terminate(tr) },
 		heal:   func(tr *trial) { tr.restart(0) },
-		may:    []string{noAnswer, "503"},
+		may:    []string{noAnswer, lateAnswer, "503"},
 	}
 	circle := stop
 	circle.name, circle.does, circle.ci = "stop-gateway-of-three", "one of three gateways, all with dispatchers, is asked to end, and started again after 5 s", false

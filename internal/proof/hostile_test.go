@@ -45,7 +45,7 @@ func TestHostileClients(t *testing.T) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{session: 28 * time.Second}) // its heartbeats may be late
 	g, f := w.gateways[0], w.functions["checking-handler"]
 	good := newGoodClient(t, w)
 	good.large(t, 4)

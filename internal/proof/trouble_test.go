@@ -123,7 +123,7 @@ func TestPoisonedCommandHoldsOnlyItsAggregate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, setup{stack: poisonStack, programs: map[string]string{
+	w := newWorld(t, setup{session: 10 * time.Second, stack: poisonStack, programs: map[string]string{
 		"checking-handler":    self,
 		"checking-aggregator": bankFunction(t, "checking-aggregator"),
 	}})
@@ -216,10 +216,11 @@ func TestPoisonedCommandHoldsOnlyItsAggregate(t *testing.T) {
 		g.start(t)
 		g.awaitReady(t)
 		w.awaitAllOwned(t)
-		o, err := g.lastTakeover(at.Partition)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var o takenOver
+		wait(t, func() (err error) { // it is ready a moment before it says so
+			o, err = g.lastTakeover(at.Partition)
+			return err
+		})
 		end := int64(0)
 		for _, r := range w.read(t, w.topics.Commands()) {
 			if r.At.Partition == at.Partition {
@@ -300,23 +301,26 @@ func (w *world) noAsides(t testing.TB) error {
 // TestFunctionDownForAWhile kills a function under load, and starts it again when
 // commands have waited for it so long that they are set aside.
 func TestFunctionDownForAWhile(t *testing.T) {
-	w := newWorld(t, setup{gateways: 2})
+	w := newWorld(t, setup{gateways: 2, session: 10 * time.Second}) // no gateway is missed here
 	l := newLoad(w)
 	l.wait = 3 * time.Second
-	end := l.begin(t, 500)
+	const n = 500
 	share := 0.2
+	l.upTo(share+0.1, n)
+	end := l.begin(t, n)
 	for _, name := range []string{"checking-handler", "savings-aggregator"} {
 		l.reached(t, share)
 		share += 0.3
 		down := w.functions[name]
 		down.now().kill()
+		l.upTo(share+0.1, n)
 		wait(t, func() error {
 			list, err := w.parked()
 			if err != nil {
 				return err
 			}
 			for _, p := range list {
-				if p.Status == "held" || p.Status == "parked" || p.Attempts > 0 {
+				if p.spends() {
 					return fatal(fmt.Errorf("%s is only down, and a command is %+v", name, p))
 				}
 			}
@@ -333,6 +337,7 @@ func TestFunctionDownForAWhile(t *testing.T) {
 		down.start(t)
 		down.awaitReady(t)
 	}
+	l.upTo(1, n)
 	end()
 	w.judge(t, l.history)
 	for partition, records := range w.kafka.Committed(t, w.topics.Parked()) {

@@ -50,7 +50,9 @@ func TestVerifyWhileItWorks(t *testing.T) {
 	w := newWorld(t, setup{gateways: 2, circle: true, layout: kafka.PerAggregate})
 	l := newCircle(w)
 	l.pace = 20 * time.Millisecond
-	end := l.begin(t, max(600, *flagCommands/4))
+	n := max(600, *flagCommands/4)
+	l.upTo(0.3, n)
+	end := l.begin(t, n)
 	survivor := w.gateways[1]
 	l.reached(t, 0.1)
 	underWay := 0
@@ -59,6 +61,7 @@ func TestVerifyWhileItWorks(t *testing.T) {
 	look()
 	w.functions["transfers"].now().kill()
 	w.functions["checking-handler"].now().kill()
+	l.upTo(1, n)
 	look() // commands are set aside
 	w.gateways[0].now().kill()
 	look() // what it had open may have to be waited for

@@ -96,7 +96,7 @@ func instant(d time.Duration) time.Time { return time.Unix(1_700_000_000, 0).Add
 
 // linear holds what clients were told and what was read against one order.
 func (c *check) linear(log *linear.Log) {
-	result := log.Check(c.history(), c.reads, 5*time.Second)
+	result := log.Check(c.history(), c.reads, time.Minute)
 	for _, v := range result.Violations {
 		c.fail("verify: %v", v)
 	}

@@ -237,8 +237,8 @@ func TestRelayRestarts(t *testing.T) {
 	w.oneEach(events)
 	g.stop()
 	w.deleteGroup(w.topics.Dispatched() + "-relay")
-	w.start("")
 	before := len(w.messages(w.topics.Commands()))
+	w.start("")
 	kafkatest.Wait(t, patience, func() error {
 		if n := len(w.messages(w.topics.Commands())); n < before+len(events) {
 			return fmt.Errorf("%d commands, want all %d again", n-before, len(events))

@@ -162,7 +162,7 @@ func (w *world) start(declared string) *gateway {
 			return id.String()
 		},
 		Catalogue: w.catalogue, CatchUp: func(context.Context) error { return nil }, Reader: w.reader, Router: router,
-		Ask: w.ask, Registerer: prometheus.NewRegistry(), Log: w.log, SessionTimeout: 2 * time.Second,
+		Ask: w.ask, Registerer: prometheus.NewRegistry(), Log: w.log, SessionTimeout: 30 * time.Second,
 	})
 	w.must(err)
 	ctx, cancel := context.WithCancel(context.Background())

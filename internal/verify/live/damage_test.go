@@ -277,6 +277,7 @@ func TestWhatStandsBehindAnOpenTransactionIsNotMissed(t *testing.T) {
 		t.Errorf("found %q, notes %q", r.Violations, r.Notes)
 	}
 	end(kgo.TryAbort)
+	s.config.Patience = time.Minute // for the marker, which is written after the answer
 	if r := s.run(); r.Total() != 0 {
 		t.Errorf("after its end: %q", r.Violations)
 	}
