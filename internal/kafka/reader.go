@@ -57,7 +57,7 @@ func NewReader(c ReaderConfig) (*Reader, error) {
 	c.Consumers = cmp.Or(c.Consumers, 4)
 	c.Stall = cmp.Or(c.Stall, 30*time.Second)
 	r := &Reader{config: c}
-	config, err := c.Settings.Confluent(Admins, ck.ConfigMap{"go.logs.channel.enable": true})
+	config, err := c.Settings.Confluent(Admins, adminConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +81,9 @@ func (r *Reader) Close() {
 	r.admin.Close()
 	r.background.Wait()
 }
+
+// adminConfig is for asking brokers, which make a topic by that unless they are told not to.
+var adminConfig = ck.ConfigMap{"go.logs.channel.enable": true, "allow.auto.create.topics": false}
 
 // stretchConfig is for reading many records in a row.
 func stretchConfig(isolation Isolation) ck.ConfigMap {

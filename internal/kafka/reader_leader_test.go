@@ -99,3 +99,17 @@ func TestWatermarksAfterTheLeaderWasLost(t *testing.T) {
 		})
 	}
 }
+
+// Brokers make topics that are asked for, by default. One that is gone must not come back empty.
+func TestAskingMakesNoTopic(t *testing.T) {
+	t.Parallel()
+	_, settings := fake(t, kfake.AllowAutoTopicCreation())
+	reader, err := NewReader(ReaderConfig{Settings: settings, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(reader.Close)
+	if _, _, _, err := reader.Watermarks(soon(t), "gone", 0); err == nil {
+		t.Error("a topic that is not there has watermarks")
+	}
+}
