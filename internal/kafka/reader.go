@@ -50,13 +50,17 @@ type Reader struct {
 	stretches  map[Isolation]*pool
 	points     *pool
 	background sync.WaitGroup // logs of consumers, and consumers that are being closed
+
+	mu      sync.Mutex         // guards lookups
+	lookups map[string]*lookup // the last one of each topic
+	looking sync.WaitGroup     // look-ups, which the admin client must outlive
 }
 
 // NewReader makes a reader. It does not wait for Kafka to be reached.
 func NewReader(c ReaderConfig) (*Reader, error) {
 	c.Consumers = cmp.Or(c.Consumers, 4)
 	c.Stall = cmp.Or(c.Stall, 30*time.Second)
-	r := &Reader{config: c}
+	r := &Reader{config: c, lookups: map[string]*lookup{}}
 	config, err := c.Settings.Confluent(Admins, adminConfig)
 	if err != nil {
 		return nil, err
@@ -78,6 +82,7 @@ func (r *Reader) Close() {
 	for _, p := range []*pool{r.stretches[ReadCommitted], r.stretches[ReadUncommitted], r.points} {
 		p.close()
 	}
+	r.looking.Wait()
 	r.admin.Close()
 	r.background.Wait()
 }

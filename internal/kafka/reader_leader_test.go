@@ -2,9 +2,14 @@ package kafka
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -97,6 +102,77 @@ func TestWatermarksAfterTheLeaderWasLost(t *testing.T) {
 				t.Fatalf("after the leader was lost: high watermark %d, %v", high, err)
 			}
 		})
+	}
+}
+
+// The library never has to find out who leads: it may die of that when somebody else
+// finds out at the same time. One look-up is for all who ask, and there is another one
+// where nobody leads yet.
+func TestLeadersAreKnownBeforeTheyAreAsked(t *testing.T) {
+	t.Parallel()
+	const partitions = 8
+	cluster, settings := fake(t, kfake.NumBrokers(3), kfake.SeedTopics(partitions, "log"))
+	var lookups atomic.Int32
+	cluster.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if topics := req.(*kmsg.MetadataRequest).Topics; len(topics) != 1 || lookups.Add(1) > 1 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		for _, addr := range cluster.ListenAddrs() {
+			host, port, _ := net.SplitHostPort(addr)
+			b := kmsg.NewMetadataResponseBroker()
+			b.NodeID, b.Host = int32(len(resp.Brokers)), host
+			fmt.Sscan(port, &b.Port)
+			resp.Brokers = append(resp.Brokers, b)
+		}
+		topic := kmsg.NewMetadataResponseTopic()
+		topic.Topic = kmsg.StringPtr("log")
+		for n := range int32(partitions) {
+			p := kmsg.NewMetadataResponseTopicPartition()
+			p.Partition, p.Leader, p.ErrorCode = n, -1, kerr.LeaderNotAvailable.Code
+			topic.Partitions = append(topic.Partitions, p)
+		}
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+	// Its client says what it asks brokers for.
+	config, err := settings.Confluent(Admins, adminConfig)
+	if err == nil {
+		err = config.SetKey("debug", "metadata")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := &Reader{lookups: map[string]*lookup{}}
+	if reader.admin, err = ck.NewAdminClient(config); err != nil {
+		t.Fatal(err)
+	}
+	asks, asked := 0, make(chan struct{})
+	go func() {
+		defer close(asked)
+		for e := range reader.admin.Logs() {
+			asks += strings.Count(e.Message, "Requesting metadata")
+			if strings.Contains(e.Message, "query partition leaders") {
+				t.Errorf("the library looks for leaders: %s", e.Message)
+			}
+		}
+	}()
+	var all sync.WaitGroup
+	for n := range int32(partitions) {
+		all.Go(func() {
+			if _, stable, high, err := reader.Watermarks(soon(t), "log", n); err != nil || stable != 0 || high != 0 {
+				t.Errorf("partition %d: %d, %d, %v", n, stable, high, err)
+			}
+		})
+	}
+	all.Wait()
+	reader.admin.Close()
+	if n := lookups.Load(); n < 2 || n > 4 {
+		t.Errorf("%d look-ups, want one without and one with leaders", n)
+	}
+	if <-asked; asks == 0 {
+		t.Error("the client has not said what it asks for: this has shown nothing")
 	}
 }
 
