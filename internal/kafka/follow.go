@@ -132,19 +132,11 @@ func (f *follower) reached(partition int32, position int64) {
 
 // partitions returns how many partitions a topic has.
 func (r *Reader) partitions(ctx context.Context, topic string) (count int32, err error) {
+	began := time.Now()
 	err = r.askLeaders(ctx, []string{topic}, func() error {
-		result, err := r.admin.DescribeTopics(ctx, ck.NewTopicCollectionOfTopicNames([]string{topic}), ck.SetAdminRequestTimeout(adminTimeout))
-		if err != nil {
-			return err
-		}
-		for _, d := range result.TopicDescriptions {
-			if d.Error.Code() != ck.ErrNoError {
-				return d.Error
-			}
-			count = int32(len(d.Partitions))
-			return nil
-		}
-		return fmt.Errorf("topic %q is not described", topic)
+		led, err := r.leaders(ctx, topic, began)
+		count = int32(len(led))
+		return err
 	})
 	return count, err
 }
