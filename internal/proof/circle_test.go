@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/evento-oss/evento/internal/kafka"
 )
@@ -109,9 +108,7 @@ func TestCrashesBetweenEventAndCommand(t *testing.T) {
 		watched := []string{"evento_dispatch_decisions_total", "evento_relayed_commands_total"}[round/2%2]
 		before, _ := g.metric(watched) // none yet is 0
 		l.upTo(float64(round+2)*part, n)
-		// The embedded broker waits a minute for a member of a group that died while
-		// it joined.
-		waitFor(t, 4*time.Minute, func() error {
+		waitFor(t, groupPatience, func() error {
 			if now, err := g.metric(watched); now < before+3 {
 				return fmt.Errorf("%s: %s is %v and was %v: %v", g.name, watched, now, before, err)
 			}
@@ -138,7 +135,7 @@ func TestCrashesBetweenEventAndCommand(t *testing.T) {
 func (g *gateway) awaitDispatchers(t testing.TB) {
 	t.Helper()
 	for name := range dispatchers {
-		g.now().awaitLineFor(t, 4*time.Minute, "dispatcher took a partition over", `"`+name+`"`)
+		g.now().awaitLineFor(t, groupPatience, "dispatcher took a partition over", `"`+name+`"`)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -65,7 +64,7 @@ func (w *world) evidence(t testing.TB, h *history) evidence {
 			e.Events = append(e.Events, w.read(t, topic)...)
 		}
 	}
-	err := try(4*time.Minute, func() error {
+	err := try(groupPatience, func() error {
 		if w.circle {
 			if err := w.calm(); err != nil {
 				return err

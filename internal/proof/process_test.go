@@ -18,6 +18,10 @@ import (
 // machine may be busy, and costs nothing when all is well.
 const patience = 90 * time.Second
 
+// groupPatience is patience where groups must come to rest after members were killed:
+// the embedded broker waits a minute for one that died while it joined.
+const groupPatience = 4 * time.Minute
+
 // process is a program that a test has started. It is killed when the test ends.
 type process struct {
 	name   string
